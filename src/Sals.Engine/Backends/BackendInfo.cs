@@ -1,0 +1,52 @@
+using Sals.Engine.Paging;
+
+namespace Sals.Engine.Backends;
+
+/// <summary>What a backend offers; fixed once it is constructed.</summary>
+public sealed record BackendInfo
+{
+    /// <summary>"cpu", "cuda", "fake".</summary>
+    public required string Name { get; init; }
+
+    public required int VocabularySize { get; init; }
+
+    /// <summary>L.</summary>
+    public required int LayerCount { get; init; }
+
+    /// <summary>Sequences that can hold a slot at once; slots are 0 .. SlotCount - 1.</summary>
+    public required int SlotCount { get; init; }
+
+    /// <summary>Longest sequence, prompt and output together.</summary>
+    public required int MaxModelLength { get; init; }
+
+    /// <summary>Steps that may be submitted ahead of the one being collected: 0 or 1.</summary>
+    public required int LookAhead { get; init; }
+
+    /// <summary>Bytes of the cache arena behind the page ids, the unusable first part (page 0, which absorbs padding rows) included.</summary>
+    public required long CacheBytes { get; init; }
+
+    /// <summary>Bytes of a page for each <see cref="PoolKind"/>, multiples of 4 KiB; 0 = that pool does not exist.</summary>
+    public required long[] PageBytes { get; init; }
+
+    /// <summary>Token capacity of each prefill lane.</summary>
+    public required int[] LaneLengths { get; init; }
+
+    /// <summary>Tokens of a prefill slice are a multiple of this, but for the prompt's tail.</summary>
+    public required int PrefillChunk { get; init; }
+
+    /// <summary>How long prefill takes, measured at warm-up.</summary>
+    public required PrefillCost PrefillCost { get; init; }
+
+    public long BytesOf(PoolKind pool) => PageBytes[(int)pool];
+}
+
+/// <summary>Estimated time of a prefill slice in milliseconds: a part per (token, layer) and a part per (token, attended token, layer).</summary>
+public readonly record struct PrefillCost(double PerToken, double PerPair)
+{
+    /// <summary>Milliseconds of one layer for tokens [first, end), each of which attends to all before it.</summary>
+    public double Milliseconds(int first, int end)
+    {
+        double tokens = end - first;
+        return tokens * (PerToken + PerPair * (first + end) / 2);
+    }
+}

@@ -1,0 +1,52 @@
+using Sals.Engine.Paging;
+
+namespace Sals.Engine;
+
+/// <summary>
+/// Counters and gauges of the engine: written by the engine thread, read by any thread without locks (each field is a 64-bit
+/// integer, so a read is never torn; a scrape may see two fields one step apart). Counters only grow.
+/// </summary>
+public sealed class EngineStats
+{
+    private readonly long[] _pagesUsed = new long[PoolKinds.Count];
+    private readonly long[] _pagesCached = new long[PoolKinds.Count];
+
+    public long Running { get; internal set; }
+    public long Waiting { get; internal set; }
+
+    /// <summary>Waiting only because an identical prefix is being prefilled right now.</summary>
+    public long Deferred { get; internal set; }
+
+    public long Steps { get; internal set; }
+    public long DecodeRows { get; internal set; }
+    public long PrefillTokens { get; internal set; }
+    public long PromptTokens { get; internal set; }
+    public long CachedPromptTokens { get; internal set; }
+    public long RecomputedTokens { get; internal set; }
+    public long GeneratedTokens { get; internal set; }
+    public long PrefixQueries { get; internal set; }
+    public long PrefixHits { get; internal set; }
+    public long Preemptions { get; internal set; }
+    public long Flushes { get; internal set; }
+
+    /// <summary>Bytes of the cache arena that pages of live sequences hold.</summary>
+    public long CacheBytesUsed { get; internal set; }
+
+    /// <summary>Bytes held only by the prefix index; given up on demand.</summary>
+    public long CacheBytesCached { get; internal set; }
+
+    public long CacheBytesTotal { get; internal set; }
+
+    /// <summary>Timestamp of the end of the last step, for a watchdog.</summary>
+    public long LastStep { get; internal set; }
+
+    public long PagesUsed(PoolKind pool) => Volatile.Read(ref _pagesUsed[(int)pool]);
+
+    public long PagesCached(PoolKind pool) => Volatile.Read(ref _pagesCached[(int)pool]);
+
+    internal void SetPages(PoolKind pool, long used, long cached)
+    {
+        Volatile.Write(ref _pagesUsed[(int)pool], used);
+        Volatile.Write(ref _pagesCached[(int)pool], cached);
+    }
+}

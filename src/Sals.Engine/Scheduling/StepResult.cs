@@ -1,0 +1,38 @@
+namespace Sals.Engine.Scheduling;
+
+/// <summary>What a finished step sampled, in plan order: decode rows, then one row per slot of each sampling slice. Reused.</summary>
+public sealed class StepResult
+{
+    /// <summary>Most alternatives a row can report.</summary>
+    public const int MaxTop = 20;
+
+    public StepResult(int capacity)
+    {
+        Slots = new int[capacity];
+        Tokens = new int[capacity];
+        LogProbabilities = new float[capacity];
+        TargetLogProbabilities = new float[capacity];
+        TopIds = new int[capacity * MaxTop];
+        TopLogProbabilities = new float[capacity * MaxTop];
+    }
+
+    public int Count { get; set; }
+
+    /// <summary>[Count]</summary>
+    public int[] Slots { get; }
+
+    /// <summary>[Count]</summary>
+    public int[] Tokens { get; }
+
+    /// <summary>[Count], natural logarithm, raw logits; meaningful when the row's sampling asks for log-probabilities.</summary>
+    public float[] LogProbabilities { get; }
+
+    /// <summary>[Count], of <see cref="DecodeRow.TargetToken"/>.</summary>
+    public float[] TargetLogProbabilities { get; }
+
+    /// <summary>[Count, MaxTop], most probable first; only the first N asked for are meaningful.</summary>
+    public int[] TopIds { get; }
+
+    /// <summary>[Count, MaxTop]</summary>
+    public float[] TopLogProbabilities { get; }
+}
