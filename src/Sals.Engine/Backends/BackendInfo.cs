@@ -1,3 +1,4 @@
+using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 
 namespace Sals.Engine.Backends;
@@ -24,6 +25,15 @@ public sealed record BackendInfo
 
     /// <summary>Bytes of the cache arena behind the page ids, the unusable first part (page 0, which absorbs padding rows) included.</summary>
     public required long CacheBytes { get; init; }
+
+    /// <summary>
+    /// Bytes of a slab: a pool takes and returns cache memory in slabs and a page never straddles two. A multiple of 4 KiB, at least
+    /// the largest page; CacheBytes is a multiple of it.
+    /// </summary>
+    public required long SlabBytes { get; init; }
+
+    /// <summary>Which layers are compressed and when: the scheduler plans pages and flushes by it.</summary>
+    public required LatentSpec Spec { get; init; }
 
     /// <summary>Bytes of a page for each <see cref="PoolKind"/>, multiples of 4 KiB; 0 = that pool does not exist.</summary>
     public required long[] PageBytes { get; init; }

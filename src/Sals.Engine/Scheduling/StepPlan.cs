@@ -61,13 +61,19 @@ public readonly record struct SlotMask(int Slot, uint[] Bits);
 /// </summary>
 public sealed class StepPlan
 {
-    /// <summary>Caps of one plan; what does not fit goes into the next one. <paramref name="slots"/> bounds rows, starts and masks.</summary>
-    public StepPlan(int slots)
+    /// <summary>
+    /// Caps of one plan; what does not fit goes into the next one. A plan always has room for the starts and the page edits of one
+    /// longest sequence and for one flush per slot, so that planning cannot stall.
+    /// </summary>
+    /// <param name="slots">Slots of the backend; bounds rows, starts and masks.</param>
+    /// <param name="maxModelLength">Longest sequence in tokens.</param>
+    public StepPlan(int slots, int maxModelLength)
     {
+        var pages = (maxModelLength + PageLayout.PageSize - 1) / PageLayout.PageSize;
         Starts = new PlanList<SlotStart>(slots);
-        Edits = new PlanList<PageEdit>(4096);
-        Copies = new PlanList<PageCopy>(4 * slots);
-        Flushes = new PlanList<PageFlush>(64 + slots);
+        Edits = new PlanList<PageEdit>(PoolKinds.Count * 2 * (pages + slots) + 1024);
+        Copies = new PlanList<PageCopy>(PoolKinds.Count * slots);
+        Flushes = new PlanList<PageFlush>(pages + slots + 64);
         Decodes = new PlanList<DecodeRow>(slots);
         Prefills = new PlanList<PrefillSlice>(64);
         Masks = new PlanList<SlotMask>(slots);
