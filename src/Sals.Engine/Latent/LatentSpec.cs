@@ -1,8 +1,9 @@
 namespace Sals.Engine.Latent;
 
 /// <summary>
-/// Which layers keep exact keys and values and which are compressed. This is all the cache settings there are; both backends
-/// and the scheduler read the same record.
+/// Which layers keep exact keys and values, which are compressed and how, and how many tokens a compressed layer attends to.
+/// This is all the cache settings there are, resolved for one model; both backends and the scheduler read the same record.
+/// Made by <see cref="LatentSpecParser"/>, which checks every value. Paper: SALS (arXiv 2510.24273), sections 3 and 4.
 /// </summary>
 public sealed record LatentSpec
 {
@@ -20,4 +21,63 @@ public sealed record LatentSpec
 
     /// <summary>Layers whose keys become latent, ascending: the complement of <see cref="DenseLayers"/>.</summary>
     public int[] SparseLayers => [.. Enumerable.Range(0, LayerCount).Except(DenseLayers)];
+
+    /// <summary>No layer is compressed.</summary>
+    public bool IsDense => DenseLayers.Length == LayerCount;
+
+    /// <summary>R, latent coordinates kept per key; at most D, and a multiple of 16 unless it is D.</summary>
+    public int Rank { get; init; }
+
+    /// <summary>RS, leading latent coordinates that scoring reads; 1..R.</summary>
+    public int ScoreRank { get; init; }
+
+    /// <summary>First tokens of a sequence, always attended exactly; 0..64, so that hot page 0 holds them all.</summary>
+    public int SinkTokens { get; init; }
+
+    /// <summary>Newest tokens that are always attended exactly, at least 1. The window really holds RecentTokens..RecentTokens + 63 tokens.</summary>
+    public int RecentTokens { get; init; } = 1;
+
+    /// <summary>Tokens selected from the latent ones: length / Sparsity, then clamped to [<see cref="CriticalMin"/>, <see cref="CriticalMax"/>].</summary>
+    public int Sparsity { get; init; } = 8;
+
+    public int CriticalMin { get; init; }
+
+    public int CriticalMax { get; init; }
+
+    /// <summary>Bits of a value code: 2, 3 or 4, quantised in groups; 16 = plain fp16.</summary>
+    public int ValueBits { get; init; } = 16;
+
+    /// <summary>Channels of one token that share a scale and a zero; a multiple of 32 that divides D. Unused with 16 bits.</summary>
+    public int ValueGroup { get; init; } = 32;
+
+    /// <summary>Sequences of at most this many tokens stay wholly exact; 0 = compress as soon as a page leaves the window.</summary>
+    public int DenseBelow { get; init; }
+
+    public LatentFormat LatentFormat { get; init; }
+
+    /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
+    public bool Centred { get; init; }
+
+    /// <summary>Latent tokens a compressed layer may select in a sequence of <paramref name="length"/> tokens (fewer when there are fewer).</summary>
+    public int CriticalCount(int length) => Math.Clamp(length / Sparsity, CriticalMin, CriticalMax);
+
+    /// <summary>
+    /// First and second layer and the last are not sparsified (paper, section 5.1: latent selection is poor there);
+    /// of fewer than 5 layers only the first and the last.
+    /// </summary>
+    public static int[] DefaultDenseLayers(int layerCount) => layerCount switch
+    {
+        1 => [0],
+        < 5 => [0, layerCount - 1],
+        _ => [0, 1, layerCount - 1],
+    };
+
+    /// <summary>
+    /// Every value as <c>key=value</c>, in the words of --sals: parsing it for the same model gives an equal spec. Distinguishes cache entries and
+    /// is what the start-up log prints.
+    /// </summary>
+    public string Describe() => IsDense
+        ? "dense"
+        : string.Create(System.Globalization.CultureInfo.InvariantCulture,
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} centred={(Centred ? "true" : "false")}");
 }

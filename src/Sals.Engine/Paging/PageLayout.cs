@@ -7,6 +7,10 @@ namespace Sals.Engine.Paging;
 /// Bytes and offsets of cache pages; pure arithmetic, the same on every backend.
 /// All layers of a page lie together. A page id is its offset in the cache arena in units of 4 KiB; 0 means "no page".
 /// Dense and hot page, for each of the pool's layers in ascending order: K [P, HK, DH] after rope, then V [P, HK, DH].
+/// Latent page, for each compressed layer in ascending order, row t = token t of the page, rows without padding:
+/// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16 or int8), value codes [P, D * bits / 8] packed as
+/// <c>ValueQuantizer</c> says, value scales [P, D / group] of (fp16 scale, fp16 zero). With 16 value bits the codes are fp16 values and there are no scales.
+/// Each plane begins at a multiple of 64 bytes.
 /// </summary>
 public sealed class PageLayout
 {
@@ -16,7 +20,7 @@ public sealed class PageLayout
     /// <summary>Bytes of one page-id unit.</summary>
     public const int Unit = 4096;
 
-    private readonly int[] _exactIndex;
+    private readonly int[] _poolIndex;
 
     public PageLayout(ModelConfig model, LatentSpec spec, ElementType exactType)
     {
@@ -25,21 +29,33 @@ public sealed class PageLayout
         ExactType = exactType;
         KeyWidth = model.KeyWidth;
         ExactPlaneBytes = checked(PageSize * model.KeyWidth * exactType.Bytes());
-        _exactIndex = new int[model.LayerCount];
+        _poolIndex = new int[model.LayerCount];
         var dense = spec.DenseLayers;
         var sparse = spec.SparseLayers;
         for (var i = 0; i < dense.Length; i++)
         {
-            _exactIndex[dense[i]] = i;
+            _poolIndex[dense[i]] = i;
         }
 
         for (var i = 0; i < sparse.Length; i++)
         {
-            _exactIndex[sparse[i]] = i;
+            _poolIndex[sparse[i]] = i;
         }
 
         DensePageBytes = RoundUp((long)dense.Length * 2 * ExactPlaneBytes);
         HotPageBytes = RoundUp((long)sparse.Length * 2 * ExactPlaneBytes);
+        if (sparse.Length == 0)
+        {
+            return;
+        }
+
+        var latentSize = spec.LatentFormat.Bytes();
+        ScorePlaneBytes = checked(PageSize * spec.ScoreRank * latentSize);
+        RestPlaneBytes = checked(PageSize * (spec.Rank - spec.ScoreRank) * latentSize);
+        ValueRowBytes = model.KeyWidth * spec.ValueBits / 8;
+        ValueScaleRowBytes = spec.ValueBits == 16 ? 0 : model.KeyWidth / spec.ValueGroup * 4;
+        LatentLayerBytes = checked(ScorePlaneBytes + RestPlaneBytes + PageSize * (ValueRowBytes + ValueScaleRowBytes));
+        LatentPageBytes = RoundUp((long)sparse.Length * LatentLayerBytes);
     }
 
     public LatentSpec Spec { get; }
@@ -59,18 +75,48 @@ public sealed class PageLayout
     /// <summary>Bytes of a hot page, a multiple of <see cref="Unit"/>; 0 when no layer is compressible.</summary>
     public long HotPageBytes { get; }
 
+    /// <summary>Bytes of a latent page, a multiple of <see cref="Unit"/>; 0 when no layer is compressible.</summary>
+    public long LatentPageBytes { get; }
+
+    /// <summary>Bytes of one layer in a latent page.</summary>
+    public int LatentLayerBytes { get; }
+
+    /// <summary>Bytes of the plane [P, RS] of leading latent coordinates, all that scoring reads.</summary>
+    public int ScorePlaneBytes { get; }
+
+    /// <summary>Bytes of the plane [P, R - RS] of the other latent coordinates.</summary>
+    public int RestPlaneBytes { get; }
+
+    /// <summary>Bytes of one token's value codes: D * bits / 8.</summary>
+    public int ValueRowBytes { get; }
+
+    /// <summary>Bytes of one token's value scales and zeros: 4 * D / group; 0 with 16 value bits.</summary>
+    public int ValueScaleRowBytes { get; }
+
     /// <summary>Bytes of a page of <paramref name="pool"/>; 0 when the pool does not exist.</summary>
     public long PageBytes(PoolKind pool) => pool switch
     {
         PoolKind.Dense => DensePageBytes,
         PoolKind.Hot => HotPageBytes,
-        _ => 0,
+        _ => LatentPageBytes,
     };
 
     /// <summary>Byte offset of a layer's K plane within its dense or hot page; V follows after <see cref="ExactPlaneBytes"/>.</summary>
-    public long KeyOffset(int layer) => (long)_exactIndex[layer] * 2 * ExactPlaneBytes;
+    public long KeyOffset(int layer) => (long)_poolIndex[layer] * 2 * ExactPlaneBytes;
 
     public long ValueOffset(int layer) => KeyOffset(layer) + ExactPlaneBytes;
+
+    /// <summary>Byte offset of a compressed layer's score plane within its latent page; the layer's other planes follow.</summary>
+    public long ScoreOffset(int layer) => (long)_poolIndex[layer] * LatentLayerBytes;
+
+    public long RestOffset(int layer) => ScoreOffset(layer) + ScorePlaneBytes;
+
+    public long ValueCodeOffset(int layer) => RestOffset(layer) + RestPlaneBytes;
+
+    public long ValueScaleOffset(int layer) => ValueCodeOffset(layer) + PageSize * (long)ValueRowBytes;
+
+    /// <summary>Bytes of cache a sequence of <paramref name="length"/> tokens occupies in whole pages, see <see cref="CacheTimeline.PageCount"/>.</summary>
+    public long SequenceBytes(PoolKind pool, int length) => PageBytes(pool) * CacheTimeline.PageCount(pool, length, Spec);
 
     private static long RoundUp(long bytes) => (bytes + Unit - 1) / Unit * Unit;
 }

@@ -14,6 +14,8 @@ public sealed class StepResult
         TargetLogProbabilities = new float[capacity];
         TopIds = new int[capacity * MaxTop];
         TopLogProbabilities = new float[capacity * MaxTop];
+        SparseLayers = new int[capacity];
+        ScoredLayers = new int[capacity];
     }
 
     public int Count { get; set; }
@@ -35,4 +37,10 @@ public sealed class StepResult
 
     /// <summary>[Count, MaxTop]</summary>
     public float[] TopLogProbabilities { get; }
+
+    /// <summary>[Count], layers of a decode row that read latent pages; 0 for rows of a prefill and for sequences that are still wholly exact.</summary>
+    public int[] SparseLayers { get; }
+
+    /// <summary>[Count], layers of a decode row whose tokens were chosen by score, because there were more candidates than the budget.</summary>
+    public int[] ScoredLayers { get; }
 }

@@ -1,0 +1,287 @@
+using System.Globalization;
+using Sals.Engine.Models;
+
+namespace Sals.Engine.Latent;
+
+/// <summary>One or more cache settings are wrong; the message names each.</summary>
+public sealed class LatentSpecException(IReadOnlyList<string> errors) : Exception(string.Join(" ", errors))
+{
+    /// <summary>One sentence per wrong setting.</summary>
+    public IReadOnlyList<string> Errors { get; } = errors;
+}
+
+/// <summary>
+/// --kv-cache PRESET with any number of --sals KEY=VALUE → <see cref="LatentSpec"/> for one model. Every wrong setting is reported, not just the first.
+/// </summary>
+public sealed class LatentSpecParser
+{
+    public const string DefaultPreset = "sals-25";
+
+    /// <summary>Values of --kv-cache.</summary>
+    public static readonly string[] Presets = ["sals-25", "sals-12.5", "dense"];
+
+    /// <summary>
+    /// Sequences of at most this many tokens are served exactly. A constant, never measured when a server starts, so that a request's text does
+    /// not depend on the machine: below about 2K tokens a dense step is as fast on every device planned for.
+    /// </summary>
+    public const int DefaultDenseBelow = 2048;
+
+    private static readonly (string Key, string Meaning)[] Settings =
+    [
+        ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16"),
+        ("rank", "latent coordinates, instead of rank_ratio"),
+        ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
+        ("score_rank", "scored coordinates, instead of score_ratio"),
+        ("sink_tokens", "first tokens always attended exactly, 0 to 64"),
+        ("recent_tokens", "newest tokens always attended exactly, 1 to 65536"),
+        ("critical", "fixed number of selected tokens, instead of the rule"),
+        ("sparsity", "selected tokens are length / sparsity; alone it also lifts critical_min and critical_max"),
+        ("critical_min", "least number of selected tokens"),
+        ("critical_max", "largest number of selected tokens"),
+        ("value_bits", "2, 3, 4 or 16"),
+        ("value_group", "channels sharing a scale, a multiple of 32 that divides D"),
+        ("dense_layers", "comma-separated layers that are never compressed, counted from the end when negative; last, none and auto are words"),
+        ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
+        ("latent_format", "float32, bf16 or int8"),
+        ("centred", "true or false: subtract the mean key before projecting"),
+    ];
+
+    private readonly Dictionary<string, string> _values = [];
+    private readonly List<string> _errors = [];
+    private readonly ModelConfig _model;
+
+    private LatentSpecParser(ModelConfig model) => _model = model;
+
+    /// <summary>Names and meanings of the --sals settings, for help texts.</summary>
+    public static IReadOnlyList<(string Key, string Meaning)> Keys => Settings;
+
+    /// <param name="preset">One of <see cref="Presets"/>.</param>
+    /// <param name="settings">KEY=VALUE, later ones win.</param>
+    /// <param name="model">Model the spec is resolved for.</param>
+    /// <param name="defaultFormat">Latent format when none is set: float32 on the CPU, bf16 on the GPU.</param>
+    /// <exception cref="LatentSpecException">Unknown preset or setting, a value out of range, or values that exclude each other.</exception>
+    public static LatentSpec Parse(string preset, IEnumerable<string> settings, ModelConfig model, LatentFormat defaultFormat = LatentFormat.Float32)
+    {
+        var parser = new LatentSpecParser(model);
+        parser.Collect(settings);
+        var spec = parser.Resolve(preset, defaultFormat);
+        return parser._errors.Count == 0 ? spec! : throw new LatentSpecException(parser._errors);
+    }
+
+    public static string NameOf(LatentFormat format) => format switch
+    {
+        LatentFormat.Float32 => "float32",
+        LatentFormat.BFloat16 => "bf16",
+        _ => "int8",
+    };
+
+    private void Collect(IEnumerable<string> settings)
+    {
+        foreach (var setting in settings)
+        {
+            var equals = setting.IndexOf('=', StringComparison.Ordinal);
+            var key = equals < 0 ? setting.Trim() : setting[..equals].Trim();
+            if (equals < 0)
+            {
+                _errors.Add($"--sals {setting}: expected KEY=VALUE.");
+            }
+            else if (!Settings.Any(s => s.Key == key))
+            {
+                _errors.Add($"--sals {key}: no such setting; there are {string.Join(", ", Settings.Select(s => s.Key))}.");
+            }
+            else
+            {
+                _values[key] = setting[(equals + 1)..].Trim();
+            }
+        }
+    }
+
+    private LatentSpec? Resolve(string preset, LatentFormat defaultFormat)
+    {
+        double rankRatio;
+        int valueBits;
+        switch (preset)
+        {
+            case "sals-25":
+                (rankRatio, valueBits) = (0.25, 4);
+                break;
+            case "sals-12.5":
+                (rankRatio, valueBits) = (0.125, 2);
+                break;
+            case "dense":
+                if (_values.Count > 0)
+                {
+                    _errors.Add($"--sals {_values.Keys.First()}: has no meaning with --kv-cache dense.");
+                }
+
+                return LatentSpec.Dense(_model.LayerCount);
+            default:
+                _errors.Add($"--kv-cache {preset}: expected one of {string.Join(", ", Presets)}.");
+                return null;
+        }
+
+        var width = _model.KeyWidth;
+        Exclude("rank", "rank_ratio");
+        Exclude("score_rank", "score_ratio");
+        Exclude("critical", "sparsity");
+        Exclude("critical", "critical_min");
+        Exclude("critical", "critical_max");
+        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", rankRatio), width), 1, width);
+        var scoreRank = Integer("score_rank", RoundedShare(Ratio("score_ratio", 0.5), rank), 1, rank);
+        var critical = Integer("critical", 0, 1, int.MaxValue);
+        var lifted = _values.ContainsKey("sparsity");
+        var format = Format(defaultFormat);
+        var spec = new LatentSpec
+        {
+            Name = preset,
+            LayerCount = _model.LayerCount,
+            DenseLayers = Layers(),
+            Rank = rank,
+            ScoreRank = scoreRank,
+            SinkTokens = Integer("sink_tokens", 16, 0, 64),
+            RecentTokens = Integer("recent_tokens", 64, 1, 65536),
+            Sparsity = Integer("sparsity", 8, 1, int.MaxValue),
+            CriticalMin = critical > 0 ? critical : Integer("critical_min", lifted ? 1 : 432, 1, int.MaxValue),
+            CriticalMax = critical > 0 ? critical : Integer("critical_max", lifted ? int.MaxValue : 2048, 1, int.MaxValue),
+            ValueBits = Integer("value_bits", valueBits, 2, 16),
+            ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
+            DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
+            LatentFormat = format,
+            Centred = Flag("centred", format == LatentFormat.Int8),
+        };
+        CheckTogether(spec);
+        return spec;
+    }
+
+    private void CheckTogether(LatentSpec spec)
+    {
+        if (spec.ValueBits is not (2 or 3 or 4 or 16))
+        {
+            _errors.Add($"--sals value_bits={spec.ValueBits}: expected 2, 3, 4 or 16.");
+        }
+
+        if (spec.ValueBits != 16 && (spec.ValueGroup % 32 != 0 || _model.KeyWidth % spec.ValueGroup != 0))
+        {
+            _errors.Add($"--sals value_group={spec.ValueGroup}: expected a multiple of 32 that divides the key width D = {_model.KeyWidth}.");
+        }
+
+        if (spec.CriticalMin > spec.CriticalMax)
+        {
+            _errors.Add($"--sals critical_min={spec.CriticalMin}: is more than critical_max={spec.CriticalMax}.");
+        }
+
+        if (spec.LatentFormat == LatentFormat.Int8 && !spec.Centred)
+        {
+            _errors.Add("--sals latent_format=int8: needs centred=true, because codes are symmetric around 0.");
+        }
+
+        if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > 1024)
+        {
+            _errors.Add($"--sals score_rank={spec.ScoreRank}: latent_format int8 scores at most 1024 coordinates, so that sums are exact in 32 bits.");
+        }
+    }
+
+    private void Exclude(string one, string other)
+    {
+        if (_values.ContainsKey(one) && _values.ContainsKey(other))
+        {
+            _errors.Add($"--sals {one} and {other}: give one of the two.");
+        }
+    }
+
+    private static int RoundedShare(double ratio, int of) => Math.Min(of, ((int)Math.Ceiling(ratio * of) + 15) / 16 * 16);
+
+    private int Integer(string key, int otherwise, int least, int most)
+    {
+        if (!_values.TryGetValue(key, out var text))
+        {
+            return otherwise;
+        }
+
+        if (int.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value) && value >= least && value <= most)
+        {
+            return value;
+        }
+
+        _errors.Add(most == int.MaxValue
+            ? $"--sals {key}={text}: expected a whole number of at least {least}."
+            : $"--sals {key}={text}: expected a whole number from {least} to {most}.");
+        return otherwise;
+    }
+
+    private double Ratio(string key, double otherwise)
+    {
+        if (!_values.TryGetValue(key, out var text))
+        {
+            return otherwise;
+        }
+
+        if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value > 0 && value <= 1)
+        {
+            return value;
+        }
+
+        _errors.Add($"--sals {key}={text}: expected a number over 0 and up to 1.");
+        return otherwise;
+    }
+
+    private bool Flag(string key, bool otherwise)
+    {
+        if (!_values.TryGetValue(key, out var text))
+        {
+            return otherwise;
+        }
+
+        if (text is "true" or "false")
+        {
+            return text == "true";
+        }
+
+        _errors.Add($"--sals {key}={text}: expected true or false.");
+        return otherwise;
+    }
+
+    private LatentFormat Format(LatentFormat otherwise)
+    {
+        switch (_values.GetValueOrDefault("latent_format"))
+        {
+            case null:
+                return otherwise;
+            case "float32":
+                return LatentFormat.Float32;
+            case "bf16":
+                return LatentFormat.BFloat16;
+            case "int8":
+                return LatentFormat.Int8;
+            case var text:
+                _errors.Add($"--sals latent_format={text}: expected float32, bf16 or int8.");
+                return otherwise;
+        }
+    }
+
+    private int[] Layers()
+    {
+        var count = _model.LayerCount;
+        var text = _values.GetValueOrDefault("dense_layers", "auto");
+        if (text is "auto" or "none")
+        {
+            return text == "none" ? [] : LatentSpec.DefaultDenseLayers(count);
+        }
+
+        var layers = new SortedSet<int>();
+        foreach (var part in text.Split(',', StringSplitOptions.TrimEntries))
+        {
+            var layer = part == "last" ? count - 1 : int.TryParse(part, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var n) ? n : int.MinValue;
+            layer = layer < 0 && layer >= -count ? layer + count : layer;
+            if (layer < 0 || layer >= count)
+            {
+                _errors.Add($"--sals dense_layers={text}: {part} is no layer of a model with {count} layers.");
+                return [];
+            }
+
+            layers.Add(layer);
+        }
+
+        return [.. layers];
+    }
+}

@@ -1,0 +1,123 @@
+using Sals.Engine.Latent;
+using Xunit;
+
+namespace Sals.Engine.Tests.Latent;
+
+public class LatentSpecParserTests
+{
+    [Theory]
+    [InlineData("sals-25", 256, 64, 32, 4)]
+    [InlineData("sals-12.5", 256, 32, 16, 2)]
+    [InlineData("sals-25", 1024, 256, 128, 4)]
+    [InlineData("sals-12.5", 1024, 128, 64, 2)]
+    [InlineData("sals-25", 4096, 1024, 512, 4)]
+    [InlineData("sals-12.5", 4096, 512, 256, 2)]
+    [InlineData("sals-25", 32, 16, 16, 4)] // 8 and 4 coordinates rounded up to 16
+    public void Presets_resolve_for_the_key_width(string preset, int width, int rank, int scoreRank, int bits)
+    {
+        var spec = LatentSpecParser.Parse(preset, [], LatentModels.Config(keyValueHeads: width / 32, headSize: 32, heads: width / 32));
+        Assert.Equal((rank, scoreRank, bits, 32), (spec.Rank, spec.ScoreRank, spec.ValueBits, spec.ValueGroup));
+        Assert.Equal((16, 64, 2048, false, LatentFormat.Float32), (spec.SinkTokens, spec.RecentTokens, spec.DenseBelow, spec.Centred, spec.LatentFormat));
+        Assert.Equal(preset, spec.Name);
+    }
+
+    [Theory]
+    [InlineData(1, new[] { 0 }, new int[0])]
+    [InlineData(2, new[] { 0, 1 }, new int[0])]
+    [InlineData(4, new[] { 0, 3 }, new[] { 1, 2 })]
+    [InlineData(5, new[] { 0, 1, 4 }, new[] { 2, 3 })]
+    [InlineData(8, new[] { 0, 1, 7 }, new[] { 2, 3, 4, 5, 6 })]
+    public void Default_dense_layers(int layers, int[] dense, int[] sparse)
+    {
+        var spec = LatentSpecParser.Parse("sals-25", [], LatentModels.Config(layers));
+        Assert.Equal(dense, spec.DenseLayers);
+        Assert.Equal(sparse, spec.SparseLayers);
+        Assert.Equal(sparse.Length == 0, spec.IsDense);
+    }
+
+    [Theory]
+    [InlineData(100, 432)]
+    [InlineData(3456, 432)]
+    [InlineData(3464, 433)]
+    [InlineData(16384, 2048)]
+    [InlineData(131072, 2048)]
+    public void Critical_count_is_an_eighth_within_bounds(int length, int expected) =>
+        Assert.Equal(expected, LatentSpecParser.Parse("sals-25", [], LatentModels.Config()).CriticalCount(length));
+
+    [Theory]
+    [InlineData("critical=100", 5000, 100)]
+    [InlineData("sparsity=8", 1024, 128)]
+    [InlineData("sparsity=8", 4, 1)]
+    [InlineData("sparsity=4", 131072, 32768)]
+    [InlineData("critical_max=500", 131072, 500)]
+    public void Critical_count_settings(string setting, int length, int expected) =>
+        Assert.Equal(expected, LatentSpecParser.Parse("sals-25", [setting], LatentModels.Config()).CriticalCount(length));
+
+    [Fact]
+    public void Every_value_is_a_setting()
+    {
+        var spec = LatentSpecParser.Parse(
+            "sals-12.5",
+            ["rank_ratio=0.5", "score_ratio=0.25", "sink_tokens=4", "recent_tokens=100", "value_bits=3", "value_group=64", "dense_layers=-1,1", "dense_below=0", "latent_format=int8", "critical=7"],
+            LatentModels.Config());
+        Assert.Equal((128, 32, 4, 100), (spec.Rank, spec.ScoreRank, spec.SinkTokens, spec.RecentTokens));
+        Assert.Equal((3, 64, 0, LatentFormat.Int8, true), (spec.ValueBits, spec.ValueGroup, spec.DenseBelow, spec.LatentFormat, spec.Centred));
+        Assert.Equal([1, 7], spec.DenseLayers);
+        Assert.Equal(7, spec.CriticalCount(100_000));
+        Assert.Equal([0, 1, 2, 3, 4, 5, 6, 7], LatentSpecParser.Parse("sals-25", ["dense_layers=none"], LatentModels.Config()).SparseLayers);
+    }
+
+    [Theory]
+    [InlineData("rank_ratio=0", "rank_ratio=0: expected a number over 0")]
+    [InlineData("rank_ratio=nan", "rank_ratio=nan: expected a number over 0")]
+    [InlineData("rank=257", "rank=257: expected a whole number from 1 to 256")]
+    [InlineData("score_rank=65", "score_rank=65: expected a whole number from 1 to 64")]
+    [InlineData("sink_tokens=65", "sink_tokens=65: expected a whole number from 0 to 64")]
+    [InlineData("recent_tokens=0", "recent_tokens=0: expected a whole number from 1")]
+    [InlineData("critical=0", "critical=0: expected a whole number of at least 1")]
+    [InlineData("sparsity=x", "sparsity=x: expected a whole number of at least 1")]
+    [InlineData("value_bits=5", "value_bits=5: expected 2, 3, 4 or 16")]
+    [InlineData("value_group=48", "value_group=48: expected a multiple of 32")]
+    [InlineData("value_group=96", "that divides the key width D = 256")]
+    [InlineData("dense_layers=8", "8 is no layer of a model with 8 layers")]
+    [InlineData("dense_layers=-9", "-9 is no layer")]
+    [InlineData("dense_below=-1", "dense_below=-1: expected a whole number of at least 0")]
+    [InlineData("latent_format=fp8", "latent_format=fp8: expected float32, bf16 or int8")]
+    [InlineData("centred=yes", "centred=yes: expected true or false")]
+    [InlineData("critical_min=4096", "critical_min=4096: is more than critical_max=2048")]
+    [InlineData("ranks=4", "ranks: no such setting")]
+    [InlineData("rank", "rank: expected KEY=VALUE")]
+    public void A_wrong_value_is_named(string setting, string message)
+    {
+        var error = Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", [setting], LatentModels.Config()));
+        Assert.Contains(message, error.Message, StringComparison.Ordinal);
+        Assert.Single(error.Errors);
+    }
+
+    [Fact]
+    public void All_wrong_values_are_named_at_once()
+    {
+        var error = Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse(
+            "sals-25", ["value_bits=7", "sink_tokens=-1", "latent_format=int8", "centred=false", "critical=3", "sparsity=2"], LatentModels.Config()));
+        Assert.Equal(4, error.Errors.Count);
+    }
+
+    [Fact]
+    public void Dense_takes_no_settings_and_unknown_presets_are_refused()
+    {
+        Assert.True(LatentSpecParser.Parse("dense", [], LatentModels.Config()).IsDense);
+        Assert.Contains("no meaning", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("dense", ["rank=3"], LatentModels.Config())).Message, StringComparison.Ordinal);
+        Assert.Contains("sals-25, sals-12.5, dense", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("kivi", [], LatentModels.Config())).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("sals-25", "sink_tokens=3")]
+    [InlineData("sals-12.5", "latent_format=int8")]
+    [InlineData("sals-25", "dense_layers=none")]
+    public void A_description_parses_to_itself(string preset, string setting)
+    {
+        var model = LatentModels.Config();
+        var text = LatentSpecParser.Parse(preset, [setting], model).Describe();
+        Assert.Equal(text, LatentSpecParser.Parse(preset, text.Split(' ')[1..], model).Describe());
+    }
+}

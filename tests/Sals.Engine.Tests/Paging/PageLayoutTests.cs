@@ -1,0 +1,73 @@
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Tests.Latent;
+using Xunit;
+
+namespace Sals.Engine.Tests.Paging;
+
+public class PageLayoutTests
+{
+    private static PageLayout Layout(string preset, params string[] settings) =>
+        new(LatentModels.Config(), LatentSpecParser.Parse(preset, settings, LatentModels.Config()), ElementType.Float32);
+
+    [Theory]
+    // D = 256, 5 compressed layers of 8; bytes of one token and layer: latent R * size, codes D * bits / 8, scales 4 * D / group
+    [InlineData("sals-25", "latent_format=float32", 64 * 4 + 128 + 32)]
+    [InlineData("sals-25", "latent_format=bf16", 64 * 2 + 128 + 32)]
+    [InlineData("sals-25", "latent_format=int8", 64 + 128 + 32)]
+    [InlineData("sals-25", "value_group=64", 64 * 4 + 128 + 16)]
+    [InlineData("sals-25", "value_bits=3", 64 * 4 + 96 + 32)]
+    [InlineData("sals-12.5", "latent_format=bf16", 32 * 2 + 64 + 32)]
+    [InlineData("sals-25", "value_bits=16", 64 * 4 + 512)]
+    [InlineData("sals-25", "rank_ratio=1", 256 * 4 + 128 + 32)]
+    public void Latent_page_bytes(string preset, string setting, int bytesPerToken)
+    {
+        var layout = Layout(preset, setting);
+        Assert.Equal(64 * bytesPerToken, layout.LatentLayerBytes);
+        Assert.Equal((5L * 64 * bytesPerToken + 4095) / 4096 * 4096, layout.PageBytes(PoolKind.Latent));
+    }
+
+    [Fact]
+    public void Sals_25_of_a_layer_is_the_ratio_of_the_paper()
+    {
+        // table 2 prints 0.28: 16-bit latents and 4-bit values with 16-bit scale and zero over 16-bit keys and values
+        var layout = Layout("sals-25", "latent_format=bf16");
+        Assert.Equal(0.28125, layout.LatentLayerBytes / (64.0 * 2 * 256 * 2));
+        Assert.Equal(0.15625, Layout("sals-12.5", "latent_format=bf16").LatentLayerBytes / (64.0 * 2 * 256 * 2));
+    }
+
+    [Fact]
+    public void Planes_follow_each_other_without_overlap()
+    {
+        var layout = Layout("sals-25", "value_bits=3");
+        var next = 0L;
+        foreach (var layer in layout.Spec.SparseLayers)
+        {
+            Assert.Equal(next, layout.ScoreOffset(layer));
+            Assert.Equal(next += 64 * 32 * 4, layout.RestOffset(layer));
+            Assert.Equal(next += 64 * 32 * 4, layout.ValueCodeOffset(layer));
+            Assert.Equal(next += 64 * 96, layout.ValueScaleOffset(layer));
+            next += 64 * 32;
+            Assert.Equal(0, next % 64);
+        }
+
+        Assert.InRange(layout.LatentPageBytes - next, 0, 4095);
+    }
+
+    [Fact]
+    public void Without_compressed_layers_only_the_dense_pool_exists()
+    {
+        var layout = Layout("dense");
+        Assert.Equal((8L * 2 * 64 * 256 * 4, 0, 0), (layout.PageBytes(PoolKind.Dense), layout.PageBytes(PoolKind.Hot), layout.PageBytes(PoolKind.Latent)));
+    }
+
+    [Fact]
+    public void Bytes_of_a_sequence_follow_the_timeline()
+    {
+        var layout = Layout("sals-25", "dense_below=0");
+        Assert.Equal(3 * layout.HotPageBytes, layout.SequenceBytes(PoolKind.Hot, 300)); // page 0, and the two of the window
+        Assert.Equal(3 * layout.LatentPageBytes, layout.SequenceBytes(PoolKind.Latent, 300));
+        Assert.Equal(5 * layout.DensePageBytes, layout.SequenceBytes(PoolKind.Dense, 300));
+    }
+}
