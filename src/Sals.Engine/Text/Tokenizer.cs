@@ -13,6 +13,22 @@ public abstract class Tokenizer
     /// <param name="parseSpecialTokens">False: text that looks like a special token is plain text (user content).</param>
     public abstract List<int> Encode(string text, bool addSpecialTokens, bool parseSpecialTokens);
 
+    /// <summary>
+    /// Encodes a rendered prompt: as one text, except that special tokens are only taken from what the template itself printed.
+    /// A special token that overlaps message content, even by one character, is plain text.
+    /// </summary>
+    public virtual List<int> Encode(RenderedPrompt prompt, bool addSpecialTokens)
+    {
+        // without word boundaries that cross segments; BpeTokenizer is exact
+        var ids = new List<int>();
+        foreach (var (text, trusted) in prompt.Segments())
+        {
+            ids.AddRange(Encode(text, addSpecialTokens && ids.Count == 0, trusted));
+        }
+
+        return ids;
+    }
+
     /// <summary>Decodes ids to text; incomplete UTF-8 becomes U+FFFD. Unknown ids decode to nothing.</summary>
     public abstract string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens);
 
