@@ -1,0 +1,492 @@
+using Sals.Engine.Backends;
+using Sals.Engine.Latent;
+using Sals.Engine.Paging;
+
+namespace Sals.Engine.Scheduling;
+
+/// <summary>
+/// Decides what the next step holds and takes in what a step sampled. Owns sequences, slots, lanes and pages; touched by the engine thread only.
+/// Knows of the backend nothing but its <see cref="BackendInfo"/>.
+/// </summary>
+public sealed class Scheduler
+{
+    // how far behind a prompt that lacks a lane others are looked at; pages and slots are never taken past it
+    private const int LookPast = 32;
+
+    private readonly BackendInfo _info;
+    private readonly EngineOptions _options;
+    private readonly EngineStats _stats;
+    private readonly TokenPublisher _publisher;
+    private readonly CachePools _pools;
+    private readonly SlotTable _slots;
+    private readonly PrefillLane[] _lanes;
+    private readonly PrefillPlanner _prefillPlanner;
+    private readonly WaitingQueue _waiting = new();
+
+    // most important first
+    private readonly List<Sequence> _running = [];
+    private readonly List<Prefill> _prefilling = [];
+    private readonly List<Prefill> _planned = [];
+
+    // ended or preempted, but named by a step in flight or by their prefill
+    private readonly List<Sequence> _leaving = [];
+    private readonly List<(PoolKind Pool, int Page)> _inFlightPages = [];
+    private long _arrivals;
+    private long _stepNumber;
+
+    public Scheduler(BackendInfo info, EngineOptions options, EngineStats stats, TimeProvider time)
+    {
+        _info = info;
+        _options = options;
+        _stats = stats;
+        _publisher = new TokenPublisher(stats, time);
+        _pools = new CachePools(info);
+        _slots = new SlotTable(info.SlotCount);
+        _lanes = [.. info.LaneLengths.Select((length, number) => new PrefillLane(number, length)).OrderBy(lane => lane.Length)];
+        _prefillPlanner = new PrefillPlanner(info, options);
+        stats.CacheBytesTotal = _pools.TotalBytes;
+    }
+
+    /// <summary>Anything to plan, or anything whose end must still be seen.</summary>
+    public bool HasWork => _waiting.Count + _running.Count + _prefilling.Count + _planned.Count + _leaving.Count > 0;
+
+    public void Add(Generation generation)
+    {
+        generation.Arrival = _arrivals++;
+        _waiting.Enqueue(new Prefill(generation.Choices));
+    }
+
+    /// <summary>Ends one choice, or all for -1, wherever they are; ended choices are left alone.</summary>
+    public void Abort(Generation generation, int choice)
+    {
+        foreach (var sequence in generation.Choices)
+        {
+            if ((choice < 0 || choice == sequence.Choice) && sequence.State != SequenceState.Finished)
+            {
+                Finish(sequence, FinishReason.Abort, null);
+            }
+        }
+    }
+
+    /// <summary>Tells every live choice that the engine failed.</summary>
+    public void Fail(IEnumerable<Generation> live, string message)
+    {
+        foreach (var sequence in live.SelectMany(generation => generation.Choices).Where(sequence => sequence.State != SequenceState.Finished))
+        {
+            sequence.State = SequenceState.Finished;
+            _publisher.End(sequence, FinishReason.Error, message);
+        }
+    }
+
+    /// <summary>Fills <paramref name="step"/>; false when there is nothing to run.</summary>
+    public bool Plan(PlannedStep step)
+    {
+        step.Clear();
+        _stepNumber++;
+        PlanDecodes(step);
+        Admit(step);
+        _prefillPlanner.Plan(step, _prefilling, _planned, _stepNumber);
+        foreach (var prefill in _planned)
+        {
+            EndLane(prefill);
+            StartDecoding(prefill);
+        }
+
+        _planned.Clear();
+        _inFlightPages.AddRange(step.Released);
+        return !step.Plan.IsEmpty;
+    }
+
+    /// <summary>Takes in the samples of a collected step: publishes tokens, ends sequences, lets go of what no step in flight names.</summary>
+    public void Commit(PlannedStep step)
+    {
+        var row = 0;
+        foreach (var (sequence, output) in step.Rows)
+        {
+            sequence.InFlight--;
+            Accept(sequence, output, step.Result, row++);
+        }
+
+        for (var i = 0; i < step.Slices.Count; i++)
+        {
+            CommitSlice(step, i, ref row);
+        }
+
+        foreach (var (pool, page) in step.Released)
+        {
+            _pools.Release(pool, page);
+        }
+
+        _inFlightPages.RemoveRange(0, step.Released.Count);
+        LetGo();
+        _stats.Steps++;
+        _stats.DecodeRows += step.Rows.Count;
+        _stats.Flushes += step.Plan.Flushes.Count;
+        UpdateGauges();
+        if (_options.CheckIntegrity)
+        {
+            CheckIntegrity();
+        }
+    }
+
+    /// <summary>Gives up every cached prefix (tests, memory pressure).</summary>
+    public void ClearPrefixes()
+    {
+        _pools.Index.Clear();
+        UpdateGauges();
+    }
+
+    /// <summary>Compares every page's reference count with the tables of all sequences and the index.</summary>
+    public void CheckIntegrity()
+    {
+        var counts = new Dictionary<(PoolKind, int), int>();
+        foreach (var page in _inFlightPages)
+        {
+            counts[page] = counts.GetValueOrDefault(page) + 1;
+        }
+
+        var live = _running.Concat(_leaving).Concat(_prefilling.SelectMany(prefill => prefill.Sequences)).Distinct().ToList();
+        live.ForEach(sequence => sequence.Pages?.CountReferences(counts));
+        _pools.CheckIntegrity(counts);
+        var slots = live.Where(sequence => sequence.Slot >= 0).Select(sequence => sequence.Slot).ToList();
+        if (slots.Distinct().Count() != slots.Count || _slots.Free != _info.SlotCount - slots.Count)
+        {
+            throw new InvalidOperationException($"{_slots.Free} of {_info.SlotCount} slots are free, but {slots.Count} sequences hold one.");
+        }
+    }
+
+    private void PlanDecodes(PlannedStep step)
+    {
+        for (var i = 0; i < _running.Count; i++)
+        {
+            var sequence = _running[i];
+            if (!sequence.WantsRow || !sequence.Pages!.TrySend(sequence.Slot, step.Plan, step.Released))
+            {
+                continue;
+            }
+
+            var length = sequence.Length + 1;
+            if (!sequence.Pages.Fits(length, step.Plan))
+            {
+                continue;
+            }
+
+            var extended = sequence.Pages.TryExtend(sequence.Length, sequence.Slot, step.Plan);
+            while (!extended && PreemptBehind(i))
+            {
+                extended = sequence.Pages!.TryExtend(sequence.Length, sequence.Slot, step.Plan);
+            }
+
+            if (!extended)
+            {
+                // preempted itself, or the victim's pages come back only when its step in flight is collected
+                continue;
+            }
+
+            sequence.Pages.Flush(length, sequence.Slot, step.Plan, step.Released, sequence.Generation.Hashes);
+            step.Plan.Decodes.Add(new DecodeRow(sequence.Slot, sequence.NextInput, sequence.ForcedOutput(sequence.RowsPlanned + 1)));
+            sequence.RowsPlanned++;
+            sequence.InFlight++;
+            step.Rows.Add((sequence, sequence.RowsPlanned));
+        }
+    }
+
+    /// <summary>
+    /// Preempts the least important running sequence, at the latest the one at <paramref name="index"/> itself. True when memory came back at once;
+    /// false when the caller must wait or has itself been preempted.
+    /// </summary>
+    private bool PreemptBehind(int index)
+    {
+        var requester = _running[index];
+        var victim = _running[^1];
+        _running.RemoveAt(_running.Count - 1);
+        victim.State = SequenceState.Preempted;
+        victim.Generation.Handle.Trace.Preemptions++;
+        _stats.Preemptions++;
+        _leaving.Add(victim);
+        var now = victim.InFlight == 0;
+        LetGo();
+        return now && victim != requester;
+    }
+
+    private void Admit(PlannedStep step)
+    {
+        _stats.Deferred = 0;
+        var reserved = int.MaxValue;
+        for (var i = 0; i < Math.Min(_waiting.Count, LookPast); i++)
+        {
+            var prefill = _waiting[i];
+            var generation = prefill.Generation;
+            var first = prefill.Sequences[0];
+            // a replay takes exact pages freely, lossy ones only where its first run did: its text must not change
+            var lossy = first.FirstHit < 0 ? int.MaxValue : first.FirstHit / PageLayout.PageSize;
+            var hashes = generation.Hashes;
+            var hits = SequencePages.FindHit(_pools, _info.Spec, prefill.PromptLength, hashes, lossy);
+            if (_waiting.IsBeingPrefilled(hashes, hits, Math.Min(lossy, CacheTimeline.ReusablePages(prefill.PromptLength, _info.Spec))))
+            {
+                _stats.Deferred++;
+                continue;
+            }
+
+            if (_slots.Free < prefill.Sequences.Length || step.Plan.Starts.Free < prefill.Sequences.Length)
+            {
+                return;
+            }
+
+            if (!TakeLane(prefill, reserved))
+            {
+                // whoever comes later may pass by, but not through a lane that this prompt is waiting for
+                reserved = Math.Min(reserved, prefill.PromptLength);
+                continue;
+            }
+
+            if (!TakePages(prefill, hashes, hits, step.Plan))
+            {
+                EndLane(prefill);
+                FailIfAlone(prefill);
+                return;
+            }
+
+            _waiting.RemoveAt(i--);
+            Begin(prefill, hits, step);
+        }
+    }
+
+    /// <summary>A prompt that cannot have its pages although nobody else holds any would wait for ever.</summary>
+    private void FailIfAlone(Prefill prefill)
+    {
+        if (_running.Count + _prefilling.Count + _leaving.Count > 0)
+        {
+            return;
+        }
+
+        foreach (var sequence in prefill.Sequences)
+        {
+            Finish(sequence, FinishReason.Error, $"The request needs more KV cache for {prefill.PromptLength} prompt tokens "
+                + $"and {prefill.Sequences.Length} choices than the server has ({_pools.TotalBytes} bytes).");
+        }
+    }
+
+    private bool TakeLane(Prefill prefill, int reserved)
+    {
+        // lanes ascend by length: short prompts take the short lane first and leave the long one to whom needs it
+        foreach (var lane in _lanes)
+        {
+            var offset = lane.Length < reserved ? lane.TryTake(prefill.PromptLength) : -1;
+            if (offset >= 0)
+            {
+                prefill.Lane = lane;
+                prefill.LaneOffset = offset;
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Pages of all choices, keeping one page of each pool for every running sequence so that admitting does not preempt at once.</summary>
+    private bool TakePages(Prefill prefill, PrefixHash[] hashes, int hits, StepPlan plan)
+    {
+        var maxLength = Math.Min(prefill.PromptLength + prefill.Generation.Request.MaxTokens, _info.MaxModelLength);
+        var taken = 0;
+        var ok = true;
+        for (; ok && taken < prefill.Sequences.Length; taken++)
+        {
+            var pages = new SequencePages(_pools, _info.Spec, maxLength);
+            prefill.Sequences[taken].Pages = pages;
+            ok = taken == 0 ? pages.TryAdmit(prefill.PromptLength, hashes, hits) : pages.TryFork(prefill.Sequences[0].Pages!, prefill.PromptLength);
+        }
+
+        var reserve = _running.Count * _info.PageBytes.Sum();
+        ok = ok && (_running.Count == 0 || _pools.TotalBytes - _pools.UsedBytes + _pools.IdleBytes >= reserve);
+        // the primary's table goes out at once, since the prefill writes through it; an empty plan always has room
+        ok = ok && prefill.Sequences[0].Pages!.CanSend(plan);
+        for (var i = 0; !ok && i < taken; i++)
+        {
+            prefill.Sequences[i].Pages!.Release();
+            prefill.Sequences[i].Pages = null;
+        }
+
+        return ok;
+    }
+
+    private void Begin(Prefill prefill, int hits, PlannedStep step)
+    {
+        var generation = prefill.Generation;
+        prefill.HistoryLength = hits * PageLayout.PageSize;
+        prefill.Token = prefill.HistoryLength;
+        prefill.Layer = 0;
+        prefill.StartedStep = _stepNumber;
+        prefill.Slots = new int[prefill.Sequences.Length];
+        for (var i = 0; i < prefill.Sequences.Length; i++)
+        {
+            var sequence = prefill.Sequences[i];
+            sequence.Slot = prefill.Slots[i] = _slots.Take();
+            sequence.State = SequenceState.Prefilling;
+            sequence.Prefill = prefill;
+            sequence.RowsPlanned = 0;
+            sequence.Replayed = sequence.Tokens.Count;
+            step.Plan.Starts.Add(new SlotStart(sequence.Slot, sequence.Sampling, generation.Request.Prompt));
+        }
+
+        prefill.Sequences[0].Pages!.TrySend(prefill.Slots[0], step.Plan, step.Released);
+        _prefilling.Add(prefill);
+        _waiting.BeginPrefix(generation.Hashes);
+        _publisher.Started(prefill, generation.Hashes.Length > 0);
+    }
+
+    private static void EndLane(Prefill prefill)
+    {
+        prefill.Lane!.Return(prefill.LaneOffset);
+        prefill.Lane = null;
+    }
+
+    /// <summary>The last slice is planned: decode rows may follow in the next plan, before the host has seen a token.</summary>
+    private void StartDecoding(Prefill prefill)
+    {
+        foreach (var sequence in prefill.Sequences)
+        {
+            if (sequence.State == SequenceState.Prefilling)
+            {
+                sequence.State = SequenceState.Running;
+                var at = _running.FindIndex(other => Sequence.CompareImportance(other, sequence) > 0);
+                _running.Insert(at < 0 ? _running.Count : at, sequence);
+            }
+        }
+    }
+
+    private void CommitSlice(PlannedStep step, int index, ref int row)
+    {
+        var prefill = step.Slices[index];
+        ref readonly var slice = ref step.Plan.Prefills[index];
+        _stats.PrefillTokens += slice.FirstLayer == 0 ? slice.EndToken - slice.FirstToken : 0;
+        foreach (var sequence in prefill.Sequences)
+        {
+            sequence.InFlight--;
+        }
+
+        if (!slice.Samples)
+        {
+            return;
+        }
+
+        prefill.Sequences[0].Pages!.Register(prefill.Generation.Hashes);
+        _waiting.EndPrefix(prefill.Generation.Hashes);
+        foreach (var sequence in prefill.Sequences)
+        {
+            sequence.Prefill = null;
+            Accept(sequence, 0, step.Result, row++);
+        }
+    }
+
+    private void Accept(Sequence sequence, int output, StepResult result, int row)
+    {
+        if (sequence.State == SequenceState.Finished || output < sequence.Replayed)
+        {
+            return;
+        }
+
+        var reason = _publisher.Token(sequence, output, result, row);
+        if (reason != FinishReason.None)
+        {
+            Leave(sequence);
+        }
+    }
+
+    private void Finish(Sequence sequence, FinishReason reason, string? message)
+    {
+        _publisher.End(sequence, reason, message);
+        Leave(sequence);
+    }
+
+    /// <summary>The sequence has had its finishing event: out of every queue now, out of slot and pages when no step names it.</summary>
+    private void Leave(Sequence sequence)
+    {
+        var before = sequence.State;
+        sequence.State = SequenceState.Finished;
+        if (before == SequenceState.Waiting)
+        {
+            RemoveWaiting(sequence);
+            return;
+        }
+
+        _running.Remove(sequence);
+        if (before != SequenceState.Preempted)
+        {
+            _leaving.Add(sequence);
+        }
+
+        if (sequence.Prefill is { Abandoned: true, Lane: not null } prefill)
+        {
+            _prefilling.Remove(prefill);
+            EndLane(prefill);
+            _waiting.EndPrefix(prefill.Generation.Hashes);
+            Array.ForEach(prefill.Sequences, other => other.Prefill = null);
+        }
+
+        LetGo();
+    }
+
+    private void RemoveWaiting(Sequence sequence)
+    {
+        for (var i = 0; i < _waiting.Count; i++)
+        {
+            var prefill = _waiting[i];
+            if (!prefill.Sequences.Contains(sequence))
+            {
+                continue;
+            }
+
+            _waiting.RemoveAt(i);
+            var rest = prefill.Sequences.Where(other => other.State != SequenceState.Finished).ToArray();
+            if (rest.Length > 0)
+            {
+                _waiting.Enqueue(new Prefill(rest));
+            }
+
+            return;
+        }
+    }
+
+    /// <summary>Frees slots and pages of leaving sequences that nothing names any more; preempted ones wait again.</summary>
+    private void LetGo()
+    {
+        for (var i = _leaving.Count - 1; i >= 0; i--)
+        {
+            var sequence = _leaving[i];
+            if (sequence.InFlight > 0 || sequence.Prefill is not null)
+            {
+                continue;
+            }
+
+            _leaving.RemoveAt(i);
+            sequence.Pages!.Release();
+            sequence.Pages = null;
+            _slots.Return(sequence.Slot);
+            sequence.Slot = -1;
+            if (sequence.State == SequenceState.Preempted)
+            {
+                sequence.State = SequenceState.Waiting;
+                _waiting.Enqueue(new Prefill([sequence]));
+            }
+        }
+    }
+
+    private void UpdateGauges()
+    {
+        _stats.Running = _running.Count + _prefilling.Sum(prefill => prefill.Sequences.Length);
+        _stats.Waiting = _waiting.Count;
+        // walking the index costs time, so the idle part is refreshed now and then and whenever the engine comes to rest
+        if (_stats.Steps % 32 == 0 || !HasWork)
+        {
+            _stats.CacheBytesCached = _pools.IdleBytes;
+            foreach (var kind in PoolKinds.All)
+            {
+                var idle = _pools.Index.IdlePages(kind);
+                _stats.SetPages(kind, _pools[kind].UsedPages - idle, idle);
+            }
+        }
+
+        _stats.CacheBytesUsed = Math.Max(0, _pools.UsedBytes - _stats.CacheBytesCached);
+    }
+}

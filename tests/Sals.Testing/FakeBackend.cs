@@ -1,0 +1,336 @@
+using Sals.Engine;
+using Sals.Engine.Backends;
+using Sals.Engine.Latent;
+using Sals.Engine.Paging;
+using Sals.Engine.Sampling;
+using Sals.Engine.Scheduling;
+
+namespace Sals.Testing;
+
+/// <summary>
+/// A backend without a model that takes the contract literally: it keeps what each page holds (token ids), reads a row's history
+/// through the page tables and samples a hash of it. A page freed too early, shared wrongly, not copied or not flushed changes the text, and a plan
+/// that breaks the contract throws. The text that must come out is <see cref="Expected"/>.
+/// </summary>
+public sealed class FakeBackend : IStepBackend
+{
+    private const int P = PageLayout.PageSize;
+
+    private readonly Dictionary<int, int[]> _pages = [];
+    private readonly Slot[] _slots;
+    private readonly Queue<(long Id, List<(int Slot, int Token)> Rows)> _outstanding = new();
+    private readonly Dictionary<(int Lane, int Offset), Cursor> _lanes = [];
+    private long _submitted;
+
+    public FakeBackend(
+        int slots = 8,
+        int maxModelLength = 1024,
+        int pages = 256,
+        int lookAhead = 0,
+        LatentSpec? spec = null,
+        int layers = 4,
+        int[]? lanes = null)
+    {
+        spec ??= LatentSpec.Dense(layers);
+        var dense = spec.DenseLayers.Length > 0 ? 8192L : 0;
+        var hot = spec.IsDense ? 0 : 8192L;
+        var latent = spec.IsDense ? 0 : 4096L;
+        const long slab = 65536;
+        _slots = [.. Enumerable.Range(0, slots).Select(_ => new Slot())];
+        Info = new BackendInfo
+        {
+            Name = "fake",
+            VocabularySize = 1000,
+            LayerCount = layers,
+            SlotCount = slots,
+            MaxModelLength = maxModelLength,
+            LookAhead = lookAhead,
+            CacheBytes = (pages * (dense + hot + latent) + 8192 + slab - 1) / slab * slab,
+            SlabBytes = slab,
+            Spec = spec,
+            PageBytes = [dense, hot, latent],
+            LaneLengths = lanes ?? [maxModelLength, Math.Min(maxModelLength, 256)],
+            PrefillChunk = 32,
+            PrefillCost = new PrefillCost(0.1, 0),
+        };
+    }
+
+    public BackendInfo Info { get; }
+
+    /// <summary>The step, counted from 1, whose Submit fails as a lost device does; 0 = never.</summary>
+    public long FaultAtStep { get; set; }
+
+    /// <summary>Called at each Submit on the engine thread, before the plan is carried out.</summary>
+    public Action<StepPlan>? OnSubmit { get; set; }
+
+    /// <summary>Tokens with this id end what stops on them.</summary>
+    public static int StopToken => 7;
+
+    /// <summary>Output <paramref name="generated"/>.Count of a sequence, from nothing but its own tokens, seed and stream.</summary>
+    public static int Expected(ReadOnlySpan<int> prompt, ReadOnlySpan<int> generated, SamplingOptions sampling)
+    {
+        var hash = Begin(sampling);
+        foreach (var token in prompt)
+        {
+            hash = Mix(hash, token);
+        }
+
+        foreach (var token in generated)
+        {
+            hash = Mix(hash, token);
+        }
+
+        return (int)(hash % 1000);
+    }
+
+    public StepTicket Submit(StepPlan plan)
+    {
+        _submitted++;
+        if (FaultAtStep > 0 && _submitted >= FaultAtStep)
+        {
+            throw new EngineFaultException($"injected fault at step {_submitted}");
+        }
+
+        OnSubmit?.Invoke(plan);
+        if (_outstanding.Count > Info.LookAhead)
+        {
+            throw new InvalidOperationException("More steps in flight than the look-ahead allows.");
+        }
+
+        var rows = new List<(int, int)>();
+        Prepare(plan);
+        foreach (var row in plan.Decodes.Items)
+        {
+            rows.Add((row.Slot, Decode(row)));
+        }
+
+        foreach (ref readonly var slice in plan.Prefills.Items)
+        {
+            Prefill(slice, rows);
+        }
+
+        _outstanding.Enqueue((_submitted, rows));
+        return new StepTicket(_submitted);
+    }
+
+    public void Collect(StepTicket ticket, StepResult result)
+    {
+        var (id, rows) = _outstanding.Dequeue();
+        if (id != ticket.Id)
+        {
+            throw new InvalidOperationException($"Step {ticket.Id} collected before step {id}.");
+        }
+
+        result.Count = rows.Count;
+        for (var i = 0; i < rows.Count; i++)
+        {
+            result.Slots[i] = rows[i].Slot;
+            result.Tokens[i] = rows[i].Token;
+            result.LogProbabilities[i] = -rows[i].Token / 1000f;
+            result.TargetLogProbabilities[i] = -1;
+            for (var top = 0; top < StepResult.MaxTop; top++)
+            {
+                result.TopIds[i * StepResult.MaxTop + top] = (rows[i].Token + top) % 1000;
+                result.TopLogProbabilities[i * StepResult.MaxTop + top] = -rows[i].Token / 1000f - top;
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+    }
+
+    private static ulong Begin(SamplingOptions sampling) => (sampling.Seed + sampling.Stream) * 0x9E3779B97F4A7C15UL + 1;
+
+    private static ulong Mix(ulong hash, int token)
+    {
+        hash = (hash ^ (uint)token) * 0xFF51AFD7ED558CCDUL;
+        return hash ^ (hash >> 29);
+    }
+
+    private static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new InvalidOperationException("The plan breaks the contract: " + message);
+        }
+    }
+
+    private void Prepare(StepPlan plan)
+    {
+        foreach (var start in plan.Starts.Items)
+        {
+            _slots[start.Slot] = new Slot { Sampling = start.Sampling };
+        }
+
+        foreach (var edit in plan.Edits.Items)
+        {
+            Require(Info.BytesOf(edit.Pool) > 0, $"edit of the {edit.Pool} pool, which does not exist");
+            _slots[edit.Slot].Tables[(int)edit.Pool][edit.Index] = edit.Page;
+        }
+
+        foreach (var copy in plan.Copies.Items)
+        {
+            Page(copy.From).CopyTo(Page(copy.To), 0);
+        }
+
+        foreach (var flush in plan.Flushes.Items)
+        {
+            Require(Array.IndexOf(Page(flush.HotPage), -1) < 0, $"flush of hot page {flush.HotPage}, which is not full");
+            Page(flush.HotPage).CopyTo(Page(flush.LatentPage), 0);
+        }
+    }
+
+    private int Decode(DecodeRow row)
+    {
+        var slot = _slots[row.Slot];
+        Require(slot.Length > 0, $"decode row of slot {row.Slot} before its prompt");
+        Require(slot.Length < Info.MaxModelLength, $"slot {row.Slot} beyond the model's length");
+        var input = row.ForcedToken >= 0 ? row.ForcedToken : slot.Last;
+        Write(slot, slot.Length, slot.Length + 1, input, slot.Length % P == 0);
+        slot.Length++;
+        slot.Last = Sample(slot);
+        return slot.Last;
+    }
+
+    private void Prefill(in PrefillSlice slice, List<(int Slot, int Token)> rows)
+    {
+        var key = (slice.Lane, slice.LaneOffset);
+        Require(slice.LaneOffset + slice.PromptLength <= Info.LaneLengths[slice.Lane], "a prompt longer than its lane");
+        if (!_lanes.TryGetValue(key, out var cursor) || cursor.Owner != slice.Slots[0] || (slice.FirstLayer == 0 && slice.FirstToken == slice.HistoryLength))
+        {
+            _lanes[key] = cursor = new Cursor { Owner = slice.Slots[0], Token = slice.HistoryLength };
+        }
+
+        Require(slice.FirstLayer == cursor.Layer && slice.FirstToken == cursor.Token, $"slice ({slice.FirstLayer}, {slice.FirstToken}) out of order");
+        Require(slice.EndLayer == slice.FirstLayer + 1 || (slice.FirstToken == slice.HistoryLength && slice.EndToken == slice.PromptLength), "a slice of several layers must cover the prompt");
+        Require(slice.EndToken == slice.PromptLength || (slice.EndToken - slice.FirstToken) % Info.PrefillChunk == 0, "a slice that is not a multiple of the chunk");
+        var owner = _slots[slice.Slots[0]];
+        var prompt = slice.Prompt.Span;
+        for (var t = 0; t < slice.HistoryLength; t++)
+        {
+            foreach (var kind in PoolKinds.All)
+            {
+                var page = owner.Tables[(int)kind].GetValueOrDefault(t / P);
+                var written = kind == PoolKind.Latent ? page != 0 && owner.Tables[(int)PoolKind.Hot].GetValueOrDefault(t / P) == 0 : page != 0;
+                Require(!written || Page(page)[t % P] == prompt[t], $"history token {t} is not what {kind} page {page} holds");
+            }
+        }
+
+        cursor.Token = slice.EndToken == slice.PromptLength ? slice.HistoryLength : slice.EndToken;
+        cursor.Layer = slice.EndToken == slice.PromptLength ? slice.EndLayer : slice.FirstLayer;
+        Require(slice.Samples == (cursor.Layer == Info.LayerCount), "a slice that samples without being the last");
+        if (!slice.Samples)
+        {
+            return;
+        }
+
+        _lanes.Remove(key);
+        for (var t = slice.HistoryLength; t < slice.PromptLength; t++)
+        {
+            Write(owner, t, slice.PromptLength, prompt[t], t % P == 0);
+        }
+
+        // the sampling row sees the exact prompt, not the pages: forks copy theirs and hits are flushed with the next plan
+        foreach (var number in slice.Slots)
+        {
+            _slots[number].Length = slice.PromptLength;
+            _slots[number].Last = Expected(prompt, [], _slots[number].Sampling);
+            rows.Add((number, _slots[number].Last));
+        }
+    }
+
+    private int Sample(Slot slot) => (int)(HashOf(slot, slot.Length, Begin(slot.Sampling)) % 1000);
+
+    private ulong HashOf(Slot slot, int length, ulong hash)
+    {
+        var spec = Info.Spec;
+        var latent = CacheTimeline.LatentPages(length, spec);
+        for (var t = 0; t < length; t++)
+        {
+            var i = t / P;
+            var token = -1;
+            if (Info.BytesOf(PoolKind.Dense) > 0)
+            {
+                token = Read(slot, PoolKind.Dense, t);
+            }
+
+            if (Info.BytesOf(PoolKind.Hot) > 0)
+            {
+                var hot = i >= latent || (i == 0 && t < spec.SinkTokens);
+                var sparse = Read(slot, hot ? PoolKind.Hot : PoolKind.Latent, t);
+                Require(token < 0 || token == sparse, $"token {t} differs between the dense and the {(hot ? "hot" : "latent")} page");
+                token = sparse;
+            }
+
+            hash = Mix(hash, token);
+        }
+
+        return hash;
+    }
+
+    private int Read(Slot slot, PoolKind kind, int position)
+    {
+        var page = slot.Tables[(int)kind].GetValueOrDefault(position / P);
+        Require(page != 0, $"position {position} has no {kind} page");
+        var token = Page(page)[position % P];
+        Require(token >= 0, $"position {position} of {kind} page {page} was never written");
+        return token;
+    }
+
+    private void Write(Slot slot, int position, int length, int token, bool fresh)
+    {
+        var spec = Info.Spec;
+        var i = position / P;
+        foreach (var kind in PoolKinds.All)
+        {
+            var wanted = kind switch
+            {
+                PoolKind.Dense => Info.BytesOf(kind) > 0,
+                PoolKind.Hot => Info.BytesOf(kind) > 0 && CacheTimeline.NeedsHot(i, length, spec),
+                _ => Info.BytesOf(kind) > 0 && CacheTimeline.NeedsLatent(i, length, spec),
+            };
+            if (!wanted)
+            {
+                continue;
+            }
+
+            var page = slot.Tables[(int)kind].GetValueOrDefault(i);
+            Require(page != 0, $"position {position} has no {kind} page to write");
+            if (fresh)
+            {
+                // whatever an earlier owner left must never be read again
+                Array.Fill(Page(page), -1);
+            }
+
+            Page(page)[position % P] = token;
+        }
+    }
+
+    private int[] Page(int id)
+    {
+        Require(id > 0 && (long)id * PageLayout.Unit < Info.CacheBytes, $"page {id} is outside the cache");
+        if (!_pages.TryGetValue(id, out var page))
+        {
+            _pages[id] = page = new int[P];
+            Array.Fill(page, -1);
+        }
+
+        return page;
+    }
+
+    private sealed class Slot
+    {
+        public SamplingOptions Sampling { get; init; } = new();
+        public Dictionary<int, int>[] Tables { get; } = [[], [], []];
+        public int Length { get; set; }
+        public int Last { get; set; }
+    }
+
+    private sealed class Cursor
+    {
+        public int Owner { get; init; }
+        public int Layer { get; set; }
+        public int Token { get; set; }
+    }
+}
