@@ -81,7 +81,8 @@ public sealed unsafe class MappedFile : IDisposable
         try
         {
             var file = new FileInfo(path);
-            var target = file.ResolveLinkTarget(returnFinalTarget: true) as FileInfo ?? file;
+            string? link = file.LinkTarget;
+            var target = link is null ? file : (FileInfo)file.ResolveLinkTarget(returnFinalTarget: true)!;
             if (Directory.Exists(target.FullName))
             {
                 throw new ModelLoadException(path, null, "a file", "a folder");
@@ -89,8 +90,7 @@ public sealed unsafe class MappedFile : IDisposable
 
             if (!target.Exists)
             {
-                string found = target == file ? "nothing" : $"a link to {ModelLoadException.Shown(target.FullName)}, which does not exist";
-                throw new ModelLoadException(path, null, "a file", found);
+                throw new ModelLoadException(path, null, "a file", link is null ? "nothing" : $"a link to {ModelLoadException.Shown(link)}, which does not exist");
             }
 
             return target.Length > 0 ? target.Length : throw new ModelLoadException(path, null, "a file with content", "an empty file or a device");

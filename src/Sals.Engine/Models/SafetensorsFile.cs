@@ -27,6 +27,9 @@ public sealed class SafetensorsFile : IDisposable
     private const int MostDimensions = 16;
     private const string MetadataKey = "__metadata__";
 
+    // not Enum.TryParse, which also takes numbers and lists
+    private static readonly Dictionary<string, SafetensorsType> Types = Enum.GetValues<SafetensorsType>().ToDictionary(type => type.ToString());
+
     private readonly MappedFile _file;
     private readonly Dictionary<string, SafetensorsEntry> _entries = [];
     private readonly Dictionary<string, string> _metadata = [];
@@ -134,9 +137,9 @@ public sealed class SafetensorsFile : IDisposable
     private SafetensorsEntry ReadEntry(string name, JsonField field, long dataStart)
     {
         string typeName = field.RequireObject()["dtype"].Text();
-        if (!Enum.TryParse(typeName, out SafetensorsType type) || !Enum.IsDefined(type) || char.IsAsciiDigit(typeName[0]))
+        if (!Types.TryGetValue(typeName, out var type))
         {
-            throw field["dtype"].Error($"one of {string.Join(", ", Enum.GetNames<SafetensorsType>())}");
+            throw field["dtype"].Error($"one of {string.Join(", ", Types.Keys)}");
         }
 
         long[] shape = [.. field["shape"].Items(MostDimensions).Select(size => size.Count())];
