@@ -1,0 +1,328 @@
+using System.Diagnostics;
+using Sals.Engine.Backends.Cpu.Reference;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Scheduling;
+
+namespace Sals.Engine.Backends.Cpu;
+
+/// <summary>
+/// The readable backend, and the default without a GPU. Submit runs the step to its end; Collect hands over what it sampled.
+/// Weights are packed at construction, after which the <see cref="ModelWeights"/> may be disposed.
+/// </summary>
+public sealed class CpuBackend : IStepBackend
+{
+    /// <summary>Capacity of the second lane, for prompts that need not wait behind a long one.</summary>
+    private const int ShortLane = 16384;
+
+    /// <summary>Small enough that a slice beside decode rows stays within a few milliseconds of a small model.</summary>
+    private const int Chunk = 64;
+
+    private readonly ModelConfig _model;
+    private readonly int _sampleable;
+    private readonly WorkerTeam _team;
+    private readonly CpuWeights _weights;
+    private readonly CpuCache _cache;
+    private readonly CpuForward _forward;
+    private readonly CpuSlot[] _slots;
+    private readonly SampleWorkspace[] _work;
+    private readonly CpuRow[] _rows;
+    private readonly SampledRow[] _sampled;
+    private readonly Action<int, int> _sampleRow;
+
+    // two tickets may be outstanding
+    private readonly StepResult[] _results;
+
+    // of the step whose rows the team is sampling
+    private StepPlan? _plan;
+    private StepResult _result;
+
+    private long _submitted;
+    private long _collected;
+    private EngineFaultException? _fault;
+
+    /// <exception cref="ArgumentException">An option does not fit the model.</exception>
+    public CpuBackend(ModelWeights weights, CpuBackendOptions options)
+    {
+        _model = weights.Config;
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Slots, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxModelLength, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MaxModelLength, _model.MaxModelLength);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.CacheBytes, 1);
+        if (!options.Spec.IsDense)
+        {
+            throw new ArgumentException($"The CPU backend runs the dense cache only, not '{options.Spec.Name}'.", nameof(options));
+        }
+
+        _sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
+        ArgumentOutOfRangeException.ThrowIfLessThan(_sampleable, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(_sampleable, _model.VocabularySize);
+        var layout = new PageLayout(_model, options.Spec, ElementType.Float32);
+        _team = new WorkerTeam(options.Threads);
+        _weights = new CpuWeights(_team, weights);
+        _cache = new CpuCache(layout, options.Slots, options.MaxModelLength, options.CacheBytes);
+        CpuLane[] lanes = [new(_model, options.MaxModelLength), new(_model, Math.Min(options.MaxModelLength, ShortLane))];
+        var rope = new RopeTable(_model.Rope, _model.HeadSize, options.MaxModelLength);
+        _forward = new CpuForward(_model, _weights, rope, _cache, _team, lanes, options.Slots);
+        _slots = [.. Enumerable.Range(0, options.Slots).Select(_ => new CpuSlot(_model.VocabularySize))];
+        _work = [.. Enumerable.Range(0, _team.Count).Select(_ => new SampleWorkspace(_model.VocabularySize))];
+        _rows = new CpuRow[options.Slots];
+        _sampled = new SampledRow[options.Slots];
+        _results = [new StepResult(options.Slots), new StepResult(options.Slots)];
+        _result = _results[0];
+        _sampleRow = SampleRow;
+        Info = new BackendInfo
+        {
+            Name = "cpu",
+            VocabularySize = _model.VocabularySize,
+            LayerCount = _model.LayerCount,
+            SlotCount = options.Slots,
+            MaxModelLength = options.MaxModelLength,
+            LookAhead = 0,
+            CacheBytes = _cache.Bytes,
+            SlabBytes = _cache.SlabBytes,
+            Spec = options.Spec,
+            PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
+            LaneLengths = [.. lanes.Select(l => l.Length)],
+            PrefillChunk = Chunk,
+            PrefillCost = MeasurePrefill(),
+        };
+    }
+
+    public BackendInfo Info { get; }
+
+    /// <summary>Bytes in use, for the memory budget that is printed at start.</summary>
+    public CpuMemory Memory => new(_weights.Bytes, _forward.Lanes.Sum(l => l.Bytes), _forward.Bytes, _cache.AllocatedBytes);
+
+    /// <summary>Bytes of weights that one decode step reads, whatever its rows.</summary>
+    public long DecodeWeightBytes => _weights.DecodeBytes;
+
+    /// <summary>Null outside tests.</summary>
+    internal IStepProbe? Probe
+    {
+        get => _forward.Probe;
+        set => _forward.Probe = value;
+    }
+
+    public StepTicket Submit(StepPlan plan)
+    {
+        if (_fault is not null)
+        {
+            throw _fault;
+        }
+
+        if (_submitted - _collected >= _results.Length)
+        {
+            throw new InvalidOperationException($"{_results.Length} steps are outstanding; collect the oldest first.");
+        }
+
+        try
+        {
+            Run(plan, _results[_submitted % _results.Length]);
+        }
+        catch (Exception e)
+        {
+            _fault = new EngineFaultException($"The CPU backend failed in step {_submitted + 1}: {e.Message}", e);
+            throw _fault;
+        }
+
+        return new StepTicket(++_submitted);
+    }
+
+    public void Collect(StepTicket ticket, StepResult result)
+    {
+        if (_fault is not null)
+        {
+            throw _fault;
+        }
+
+        if (ticket.Id != _collected + 1 || ticket.Id > _submitted)
+        {
+            throw new InvalidOperationException($"Step {ticket.Id} cannot be collected; the next is {_collected + 1} and {_submitted} were submitted.");
+        }
+
+        var source = _results[_collected++ % _results.Length];
+        result.Count = source.Count;
+        Array.Copy(source.Slots, result.Slots, source.Count);
+        Array.Copy(source.Tokens, result.Tokens, source.Count);
+        Array.Copy(source.LogProbabilities, result.LogProbabilities, source.Count);
+        Array.Copy(source.TargetLogProbabilities, result.TargetLogProbabilities, source.Count);
+        Array.Copy(source.TopIds, result.TopIds, source.Count * StepResult.MaxTop);
+        Array.Copy(source.TopLogProbabilities, result.TopLogProbabilities, source.Count * StepResult.MaxTop);
+        Array.Copy(source.SparseLayers, result.SparseLayers, source.Count);
+        Array.Copy(source.ScoredLayers, result.ScoredLayers, source.Count);
+    }
+
+    public void Dispose() => _team.Dispose();
+
+    private void Run(StepPlan plan, StepResult result)
+    {
+        foreach (var start in plan.Starts.Items)
+        {
+            _slots[start.Slot].Start(start);
+            _cache.ClearTables(start.Slot);
+        }
+
+        foreach (var edit in plan.Edits.Items)
+        {
+            _cache.Apply(edit);
+        }
+
+        foreach (var copy in plan.Copies.Items)
+        {
+            _cache.Copy(copy);
+        }
+
+        if (plan.Flushes.Count > 0)
+        {
+            throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
+        }
+
+        var finals = Decode(plan);
+        var sampled = finals;
+        foreach (ref readonly var slice in plan.Prefills.Items)
+        {
+            if (!_forward.Prefill(slice, finals))
+            {
+                continue;
+            }
+
+            foreach (var slot in slice.Slots)
+            {
+                _slots[slot].Length = slice.PromptLength;
+                if (slice.Samples)
+                {
+                    _sampled[sampled++] = new SampledRow(slot, finals, slice.TargetToken);
+                }
+            }
+
+            finals += slice.Samples ? 1 : 0;
+        }
+
+        Sample(plan, finals, sampled, result);
+    }
+
+    /// <summary>Decode rows take the first final rows; returns their number.</summary>
+    private int Decode(StepPlan plan)
+    {
+        var count = plan.Decodes.Count;
+        for (var r = 0; r < count; r++)
+        {
+            var row = plan.Decodes[r];
+            var slot = _slots[row.Slot];
+            var token = row.ForcedToken >= 0 ? row.ForcedToken : slot.LastToken;
+            slot.CountOutput(token);
+            _rows[r] = new CpuRow(row.Slot, token, slot.Length++);
+            _sampled[r] = new SampledRow(row.Slot, r, row.TargetToken);
+        }
+
+        if (count > 0)
+        {
+            _forward.Decode(_rows, count);
+        }
+
+        return count;
+    }
+
+    private void Sample(StepPlan plan, int finals, int sampled, StepResult result)
+    {
+        result.Count = sampled;
+        if (finals == 0)
+        {
+            return;
+        }
+
+        _forward.ComputeLogits(finals);
+        for (var i = 0; Probe is not null && i < sampled; i++)
+        {
+            Probe.Publish("logits", _sampled[i].Slot, _slots[_sampled[i].Slot].Length - 1, _forward.Logits(_sampled[i].FinalRow));
+        }
+
+        (_plan, _result) = (plan, result);
+        _team.Run(sampled, _sampleRow);
+        _plan = null;
+    }
+
+    private void SampleRow(int i, int worker)
+    {
+        var (slot, finalRow, target) = _sampled[i];
+        var result = _result;
+        var work = _work[worker];
+        var state = _slots[slot];
+        var raw = _forward.Logits(finalRow)[.._sampleable];
+        var logits = work.Logits.AsSpan(0, _sampleable);
+        raw.CopyTo(logits);
+        var token = SampleToken.Run(logits, state, Mask(slot), work);
+        state.LastToken = token;
+        result.Slots[i] = slot;
+        result.Tokens[i] = token;
+        var top = Math.Min(state.Sampling.LogProbabilities, StepResult.MaxTop);
+        if (top >= 0 || target >= 0)
+        {
+            var logSumExp = LogProbabilities.LogSumExp(raw, work.Values.AsSpan(0, _sampleable));
+            result.LogProbabilities[i] = raw[token] - logSumExp;
+            result.TargetLogProbabilities[i] = target >= 0 ? raw[target] - logSumExp : 0;
+            if (top > 0)
+            {
+                LogProbabilities.Top(
+                    raw, logSumExp, result.TopIds.AsSpan(i * StepResult.MaxTop, top), result.TopLogProbabilities.AsSpan(i * StepResult.MaxTop, top));
+            }
+        }
+    }
+
+    private ReadOnlySpan<uint> Mask(int slot)
+    {
+        foreach (var mask in _plan!.Masks.Items)
+        {
+            if (mask.Slot == slot)
+            {
+                return mask.Bits;
+            }
+        }
+
+        return [];
+    }
+
+    /// <summary>Times one layer at the start of a prompt and behind as many tokens as fit a tenth of a second.</summary>
+    private PrefillCost MeasurePrefill()
+    {
+        double layerFlops = 2.0 * _weights.Layers[0].Bytes / (_weights.Layers[0].Down.IsNarrow ? 2 : 4);
+        const double budget = 4e9;
+        var length = Math.Min(_forward.Lanes[0].Length, Math.Max(16, (int)Math.Min(512, budget / layerFlops)));
+        var count = Math.Min(Chunk, length);
+        for (var first = 0; first < length; first += count)
+        {
+            _forward.RunLayerForTiming(first, Math.Min(count, length - first));
+        }
+
+        var begin = Time(0);
+        var pairs = Math.Max(1.0, length - count);
+        var perPair = Math.Max(1e-9, (Time(length - count) - begin) / (count * pairs));
+        return new PrefillCost(Math.Max(1e-6, (begin / count) - (perPair * count / 2)), perPair);
+
+        double Time(int first)
+        {
+            var best = double.MaxValue;
+            for (var i = 0; i < 2; i++)
+            {
+                var start = Stopwatch.GetTimestamp();
+                _forward.RunLayerForTiming(first, count);
+                best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalMilliseconds);
+            }
+
+            return best;
+        }
+    }
+
+    /// <param name="Slot">Slot that gets the token.</param>
+    /// <param name="FinalRow">Row of the logits; the choices of one prompt share it.</param>
+    /// <param name="TargetToken">As in <see cref="DecodeRow"/>.</param>
+    private readonly record struct SampledRow(int Slot, int FinalRow, int TargetToken);
+}
+
+/// <summary>Bytes that the CPU backend holds.</summary>
+/// <param name="Weights">Packed matrices.</param>
+/// <param name="Lanes">Prefill workspaces.</param>
+/// <param name="Activations">Buffers of a step, logits included.</param>
+/// <param name="Cache">Slabs of cache pages that exist so far.</param>
+public sealed record CpuMemory(long Weights, long Lanes, long Activations, long Cache);

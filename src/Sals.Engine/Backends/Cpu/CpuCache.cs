@@ -1,0 +1,106 @@
+using System.Runtime.InteropServices;
+using Sals.Engine.Paging;
+using Sals.Engine.Scheduling;
+
+namespace Sals.Engine.Backends.Cpu;
+
+/// <summary>
+/// The bytes behind the page ids and the page tables of all slots. The arena is made of slabs that come into being when one of their
+/// pages is first named in a plan, so a machine pays for the cache it has used. Page ids are offsets in 4-KiB units; a page never straddles slabs.
+/// </summary>
+internal sealed class CpuCache
+{
+    /// <summary>Size of a slab, doubled until the largest page fits.</summary>
+    private const long SmallestSlab = 32L << 20;
+
+    private readonly byte[]?[] _slabs;
+    private readonly int[][] _tables;
+    private readonly int _tableLength;
+
+    /// <param name="slots">Slots, each with one table per pool.</param>
+    /// <param name="maxModelLength">Tokens of the longest sequence.</param>
+    /// <param name="bytes">Memory for pages; rounded down to whole slabs, but never below two.</param>
+    public CpuCache(PageLayout layout, int slots, int maxModelLength, long bytes)
+    {
+        Layout = layout;
+        var largest = PoolKinds.All.Max(layout.PageBytes);
+        SlabBytes = SmallestSlab;
+        while (SlabBytes < largest)
+        {
+            SlabBytes *= 2;
+        }
+
+        if (SlabBytes > Array.MaxLength)
+        {
+            throw new ArgumentException($"A cache page of {largest} bytes is more than the CPU backend's slabs can hold.");
+        }
+
+        _slabs = new byte[Math.Max(2, bytes / SlabBytes)][];
+        _tableLength = (maxModelLength + PageLayout.PageSize - 1) / PageLayout.PageSize;
+        _tables = [.. PoolKinds.All.Select(_ => new int[slots * _tableLength])];
+    }
+
+    public PageLayout Layout { get; }
+
+    public long SlabBytes { get; }
+
+    /// <summary>Bytes of the arena, whole slabs.</summary>
+    public long Bytes => _slabs.Length * SlabBytes;
+
+    /// <summary>Bytes of the slabs that exist.</summary>
+    public long AllocatedBytes => _slabs.Count(s => s is not null) * SlabBytes;
+
+    /// <summary>Pages of a slot in one pool, [ceil(longest sequence / P)].</summary>
+    public Span<int> Table(PoolKind pool, int slot) => _tables[(int)pool].AsSpan(slot * _tableLength, _tableLength);
+
+    public void ClearTables(int slot)
+    {
+        foreach (var pool in PoolKinds.All)
+        {
+            Table(pool, slot).Clear();
+        }
+    }
+
+    public void Apply(PageEdit edit)
+    {
+        if (edit.Page != 0)
+        {
+            _ = Page(edit.Pool, edit.Page);
+        }
+
+        Table(edit.Pool, edit.Slot)[edit.Index] = edit.Page;
+    }
+
+    public void Copy(PageCopy copy) => Page(copy.Pool, copy.From).CopyTo(Page(copy.Pool, copy.To));
+
+    /// <summary>Bytes of a page [PageLayout.PageBytes(pool)].</summary>
+    /// <exception cref="InvalidOperationException">No page, or beyond the arena or a slab: the planner is wrong.</exception>
+    public Span<byte> Page(PoolKind pool, int page)
+    {
+        var (slab, offset) = Math.DivRem((long)page * PageLayout.Unit, SlabBytes);
+        var size = Layout.PageBytes(pool);
+        if (page <= 0 || size == 0 || slab >= _slabs.Length || offset + size > SlabBytes)
+        {
+            throw new InvalidOperationException($"Page {page} of the {pool} pool is not a page of this cache ({Bytes / PageLayout.Unit} units).");
+        }
+
+        return (_slabs[slab] ??= GC.AllocateUninitializedArray<byte>((int)SlabBytes)).AsSpan((int)offset, (int)size);
+    }
+
+    /// <summary>K of one layer in page <paramref name="index"/> of a slot, [P, HK, DH].</summary>
+    public Span<float> Keys(PoolKind pool, int slot, int index, int layer) => Plane(pool, slot, index, Layout.KeyOffset(layer));
+
+    /// <summary>V of one layer in page <paramref name="index"/> of a slot, [P, HK, DH].</summary>
+    public Span<float> Values(PoolKind pool, int slot, int index, int layer) => Plane(pool, slot, index, Layout.ValueOffset(layer));
+
+    private Span<float> Plane(PoolKind pool, int slot, int index, long offset)
+    {
+        var page = Table(pool, slot)[index];
+        if (page == 0)
+        {
+            throw new InvalidOperationException($"Slot {slot} has no page {index} in the {pool} pool.");
+        }
+
+        return MemoryMarshal.Cast<byte, float>(Page(pool, page).Slice((int)offset, Layout.ExactPlaneBytes));
+    }
+}

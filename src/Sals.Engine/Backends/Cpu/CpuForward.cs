@@ -1,0 +1,360 @@
+using System.Numerics.Tensors;
+using Sals.Engine.Backends.Cpu.Reference;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Scheduling;
+
+namespace Sals.Engine.Backends.Cpu;
+
+/// <summary>One token on its way through the layers of a decode step.</summary>
+internal readonly record struct CpuRow(int Slot, int Token, int Position);
+
+/// <summary>
+/// The model, layer by layer over [rows, H]. Every operation works on rows one by one in a fixed order of summation, so a row's result
+/// is the same in any batch and any slicing. All buffers are made once; the current operation's operands are fields because the
+/// team's delegates are.
+/// </summary>
+internal sealed class CpuForward
+{
+    /// <summary>Tokens of a prompt that go through a layer's operations together; bounds the buffers.</summary>
+    private const int BlockRows = 256;
+
+    private readonly ModelConfig _model;
+    private readonly CpuWeights _weights;
+    private readonly RopeTable _rope;
+    private readonly CpuCache _cache;
+    private readonly WorkerTeam _team;
+    private readonly PoolKind[] _pools;
+
+    private readonly float[] _hidden;
+    private readonly float[] _normed;
+    private readonly float[] _qkv;
+    private readonly float[] _attended;
+    private readonly float[] _mlp;
+    private readonly float[] _final;
+    private readonly float[] _logits;
+    private readonly float[][] _work;
+
+    private readonly Action<int, int> _projectPanels;
+    private readonly Action<int, int> _normRows;
+    private readonly Action<int, int> _siluRows;
+    private readonly Action<int, int> _finishDecodeRow;
+    private readonly Action<int, int> _attendDecodeRow;
+    private readonly Action<int, int> _finishPrefillRows;
+    private readonly Action<int, int> _attendPrefillRows;
+
+    // operands of the operation that the team is running
+    private int _layer;
+    private int _rows;
+    private float[] _from = [];
+    private int _fromOffset;
+    private int _fromStride;
+    private PackedMatrix _matrix;
+    private int _panelsPerChunk;
+    private float[] _to = [];
+    private int _toOffset;
+    private bool _add;
+    private float[] _gamma = [];
+    private CpuRow[] _decodeRows = [];
+    private CpuLane _lane;
+    private int _laneOffset;
+    private int _first;
+    private int _skip;
+
+    public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots)
+    {
+        _model = model;
+        _weights = weights;
+        _rope = rope;
+        _cache = cache;
+        _team = team;
+        _pools = new PoolKind[model.LayerCount];
+        foreach (var layer in cache.Layout.Spec.SparseLayers)
+        {
+            _pools[layer] = PoolKind.Hot;
+        }
+
+        Lanes = lanes;
+        _lane = lanes[0];
+        _matrix = weights.Head;
+        var rows = Math.Max(BlockRows, slots);
+        _hidden = new float[slots * model.HiddenSize];
+        _normed = new float[rows * model.HiddenSize];
+        _qkv = new float[rows * (model.QueryWidth + (2 * model.KeyWidth))];
+        _attended = new float[rows * model.QueryWidth];
+        _mlp = new float[rows * 2 * model.IntermediateSize];
+        _final = new float[slots * model.HiddenSize];
+        _logits = new float[checked(slots * model.VocabularySize)];
+        var work = Math.Max(PrefillAttend.WorkspaceSize(MatMul.TileRows, lanes.Max(l => l.Length)), model.GroupSize * rope.PositionCount);
+        _work = [.. Enumerable.Range(0, team.Count).Select(_ => new float[work])];
+
+        _projectPanels = ProjectPanels;
+        _normRows = NormRows;
+        _siluRows = SiluRows;
+        _finishDecodeRow = FinishDecodeRow;
+        _attendDecodeRow = AttendDecodeRow;
+        _finishPrefillRows = FinishPrefillRows;
+        _attendPrefillRows = AttendPrefillRows;
+    }
+
+    public CpuLane[] Lanes { get; }
+
+    /// <summary>Null outside tests.</summary>
+    public IStepProbe? Probe { get; set; }
+
+    /// <summary>Bytes of activations.</summary>
+    public long Bytes => sizeof(float)
+        * ((long)_hidden.Length + _normed.Length + _qkv.Length + _attended.Length + _mlp.Length + _final.Length + _logits.Length + _work.Sum(w => (long)w.Length));
+
+    private int H => _model.HiddenSize;
+
+    private int QkvWidth => _model.QueryWidth + (2 * _model.KeyWidth);
+
+    /// <summary>Runs one token each of <paramref name="count"/> slots and leaves their last hidden states in final rows 0 .. count - 1.</summary>
+    public void Decode(CpuRow[] rows, int count)
+    {
+        _decodeRows = rows;
+        for (var r = 0; r < count; r++)
+        {
+            _weights.Embedding.ReadRow(rows[r].Token, _hidden.AsSpan(r * H, H));
+        }
+
+        for (_layer = 0; _layer < _model.LayerCount; _layer++)
+        {
+            ProjectQueryKeyValue(_hidden, 0, count);
+            _team.Run(count, _finishDecodeRow);
+            _team.Run(count * _model.KeyValueHeadCount, _attendDecodeRow);
+            FinishLayer(_hidden, 0, count);
+            for (var r = 0; Probe is not null && r < count; r++)
+            {
+                Probe.Publish($"L{_layer:00}.hidden", rows[r].Slot, rows[r].Position, _hidden.AsSpan(r * H, H));
+            }
+        }
+
+        _hidden.AsSpan(0, count * H).CopyTo(_final);
+    }
+
+    /// <summary>
+    /// Runs a slice of a prompt. When it ends the last layer at the last token, that token's hidden state goes to final row
+    /// <paramref name="finalRow"/> and the result is true.
+    /// </summary>
+    public bool Prefill(in PrefillSlice slice, int finalRow)
+    {
+        _lane = Lanes[slice.Lane];
+        _laneOffset = slice.LaneOffset;
+        var slot = slice.Slots[0];
+        for (_layer = slice.FirstLayer; _layer < slice.EndLayer; _layer++)
+        {
+            if (slice.HistoryLength > 0 && slice.FirstToken == slice.HistoryLength)
+            {
+                _lane.ReadPages(_cache, _pools[_layer], slot, _layer, slice.LaneOffset, slice.HistoryLength);
+            }
+
+            for (var first = slice.FirstToken; first < slice.EndToken; first += BlockRows)
+            {
+                var count = Math.Min(BlockRows, slice.EndToken - first);
+                if (_layer == 0)
+                {
+                    for (var t = 0; t < count; t++)
+                    {
+                        _weights.Embedding.ReadRow(slice.Prompt.Span[first + t], _lane.Hidden.AsSpan((slice.LaneOffset + first + t) * H, H));
+                    }
+                }
+
+                PrefillBlock(first, count, endsPrompt: first + count == slice.PromptLength);
+            }
+
+            if (slice.EndToken == slice.PromptLength)
+            {
+                _lane.WritePages(_cache, _pools[_layer], slot, _layer, slice.LaneOffset, slice.HistoryLength, slice.EndToken);
+                Probe?.Publish($"L{_layer:00}.hidden", slot, slice.EndToken - 1, LaneRow(slice.EndToken - 1));
+            }
+        }
+
+        if (slice.EndLayer != _model.LayerCount || slice.EndToken != slice.PromptLength)
+        {
+            return false;
+        }
+
+        LaneRow(slice.EndToken - 1).CopyTo(_final.AsSpan(finalRow * H));
+        return true;
+    }
+
+    /// <summary>Logits [V] of the final rows.</summary>
+    public void ComputeLogits(int rows)
+    {
+        Norm(_final, 0, rows, _weights.FinalNorm);
+        Project(_weights.Head, _normed, H, rows, _logits, 0, add: false);
+    }
+
+    public Span<float> Logits(int row) => _logits.AsSpan(row * _model.VocabularySize, _model.VocabularySize);
+
+    /// <summary>Runs one layer over tokens [first, first + count) of whatever the first lane holds, without touching pages: to time it.</summary>
+    public void RunLayerForTiming(int first, int count)
+    {
+        _lane = Lanes[0];
+        _laneOffset = 0;
+        _layer = 0;
+        _lane.Hidden.AsSpan(first * H, count * H).Fill(0.01f);
+        PrefillBlock(first, count, endsPrompt: false);
+    }
+
+    private void PrefillBlock(int first, int count, bool endsPrompt)
+    {
+        _first = first;
+        var at = (_laneOffset + first) * H;
+        ProjectQueryKeyValue(_lane.Hidden, at, count);
+        _team.Run(Blocks(count), _finishPrefillRows);
+
+        // nothing reads the last layer's outputs but those of the prompt's last token
+        _skip = _layer < _model.LayerCount - 1 ? 0 : endsPrompt ? count - 1 : count;
+        count -= _skip;
+        if (count == 0)
+        {
+            return;
+        }
+
+        _team.Run(_model.HeadCount * Blocks(count), _attendPrefillRows);
+        FinishLayer(_lane.Hidden, at + (_skip * H), count);
+    }
+
+    private Span<float> LaneRow(int token) => _lane.Hidden.AsSpan((_laneOffset + token) * H, H);
+
+    private void ProjectQueryKeyValue(float[] hidden, int offset, int rows)
+    {
+        var layer = _weights.Layers[_layer];
+        Norm(hidden, offset, rows, layer.InputNorm);
+        Project(layer.QueryKeyValue, _normed, H, rows, _qkv, 0, add: false);
+    }
+
+    /// <summary>Output projection and MLP, both added to the hidden states.</summary>
+    private void FinishLayer(float[] hidden, int offset, int rows)
+    {
+        var layer = _weights.Layers[_layer];
+        Project(layer.Output, _attended, _model.QueryWidth, rows, hidden, offset, add: true);
+        AddBias(layer.OutputBias, hidden, offset, rows);
+        Norm(hidden, offset, rows, layer.PostAttentionNorm);
+        Project(layer.GateUp, _normed, H, rows, _mlp, 0, add: false);
+        AddBias(layer.GateUpBias, _mlp, 0, rows);
+        _team.Run(Blocks(rows), _siluRows);
+        Project(layer.Down, _mlp, 2 * _model.IntermediateSize, rows, hidden, offset, add: true);
+        AddBias(layer.DownBias, hidden, offset, rows);
+    }
+
+    private void Project(PackedMatrix matrix, float[] from, int fromStride, int rows, float[] to, int toOffset, bool add)
+    {
+        (_matrix, _from, _fromStride, _rows, _to, _toOffset, _add) = (matrix, from, fromStride, rows, to, toOffset, add);
+        _panelsPerChunk = Math.Max(1, matrix.PanelCount / (_team.Count * 4));
+        _team.Run((matrix.PanelCount + _panelsPerChunk - 1) / _panelsPerChunk, _projectPanels);
+    }
+
+    private void ProjectPanels(int chunk, int worker)
+    {
+        var end = Math.Min((chunk + 1) * _panelsPerChunk, _matrix.PanelCount);
+        for (var panel = chunk * _panelsPerChunk; panel < end; panel++)
+        {
+            MatMul.Run(_from, _fromStride, _rows, _matrix, panel, _to.AsSpan(_toOffset), _matrix.Rows, _add);
+        }
+    }
+
+    private void Norm(float[] from, int offset, int rows, float[] gamma)
+    {
+        (_from, _fromOffset, _rows, _gamma) = (from, offset, rows, gamma);
+        _team.Run(Blocks(rows), _normRows);
+    }
+
+    private void NormRows(int block, int worker)
+    {
+        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
+        {
+            RmsNorm.Run(_from.AsSpan(_fromOffset + (r * H), H), _gamma, _model.RmsNormEpsilon, _normed.AsSpan(r * H, H));
+        }
+    }
+
+    private void SiluRows(int block, int worker)
+    {
+        var f = _model.IntermediateSize;
+        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
+        {
+            SiluMul.Run(_mlp.AsSpan(r * 2 * f, f), _mlp.AsSpan((r * 2 * f) + f, f));
+        }
+    }
+
+    /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
+    private void FinishQueryKeyValue(Span<float> row, int position)
+    {
+        var layer = _weights.Layers[_layer];
+        if (layer.QueryKeyValueBias is { } bias)
+        {
+            TensorPrimitives.Add(row, bias, row);
+        }
+
+        var queries = row[.._model.QueryWidth];
+        var keys = row.Slice(_model.QueryWidth, _model.KeyWidth);
+        NormHeads(queries, layer.QueryNorm);
+        NormHeads(keys, layer.KeyNorm);
+        Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
+        Rope.Run(keys, _rope.Cos(position), _rope.Sin(position));
+    }
+
+    private void NormHeads(Span<float> heads, float[]? gamma)
+    {
+        for (; gamma is not null && heads.Length > 0; heads = heads[gamma.Length..])
+        {
+            RmsNorm.Run(heads[..gamma.Length], gamma, _model.RmsNormEpsilon, heads);
+        }
+    }
+
+    private void FinishDecodeRow(int r, int worker)
+    {
+        var (slot, _, position) = _decodeRows[r];
+        var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
+        FinishQueryKeyValue(row, position);
+        var (page, at) = Math.DivRem(position, PageLayout.PageSize);
+        var d = _model.KeyWidth;
+        row.Slice(_model.QueryWidth, d).CopyTo(_cache.Keys(_pools[_layer], slot, page, _layer)[(at * d)..]);
+        row.Slice(_model.QueryWidth + d, d).CopyTo(_cache.Values(_pools[_layer], slot, page, _layer)[(at * d)..]);
+    }
+
+    private void AttendDecodeRow(int chunk, int worker)
+    {
+        var (r, kvHead) = Math.DivRem(chunk, _model.KeyValueHeadCount);
+        var (slot, _, position) = _decodeRows[r];
+        var size = _model.GroupSize * _model.HeadSize;
+        DenseAttend.Run(
+            _qkv.AsSpan((r * QkvWidth) + (kvHead * size), size), _cache, _pools[_layer], slot, _layer, kvHead, _model.HeadSize, position + 1,
+            _work[worker], _attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size));
+    }
+
+    private void FinishPrefillRows(int block, int worker)
+    {
+        var d = _model.KeyWidth;
+        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
+        {
+            var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
+            FinishQueryKeyValue(row, _first + r);
+            _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
+        }
+    }
+
+    private void AttendPrefillRows(int chunk, int worker)
+    {
+        var (block, head) = Math.DivRem(chunk, _model.HeadCount);
+        var r = _skip + (block * MatMul.TileRows);
+        var rows = Math.Min(MatMul.TileRows, _rows - r);
+        PrefillAttend.Run(
+            _qkv.AsSpan((r * QkvWidth) + (head * _model.HeadSize)), QkvWidth, rows, _lane, head / _model.GroupSize, _model.HeadSize, _laneOffset, _first + r,
+            _work[worker], _attended.AsSpan(((r - _skip) * _model.QueryWidth) + (head * _model.HeadSize)), _model.QueryWidth);
+    }
+
+    private static void AddBias(float[]? bias, float[] to, int offset, int rows)
+    {
+        for (var r = 0; bias is not null && r < rows; r++)
+        {
+            var row = to.AsSpan(offset + (r * bias.Length), bias.Length);
+            TensorPrimitives.Add(row, bias, row);
+        }
+    }
+
+    private static int Blocks(int rows) => (rows + MatMul.TileRows - 1) / MatMul.TileRows;
+}
