@@ -1,0 +1,55 @@
+using System.Text.Json;
+using Sals.Engine.Text;
+using Sals.Server.Hosting;
+
+namespace Sals.Server.Api;
+
+/// <summary>The way of a generating request: read, admit, start, stream or collect.</summary>
+public static class AnswerRoute
+{
+    public static async Task HandleAsync(
+        HttpContext context, EngineHost host, ILogger logger,
+        Func<RequestReader, JsonElement, Call> read, Func<Generation, Tokenizer?, IAnswerFormat> format)
+    {
+        var serving = host.Require();
+        var aborted = context.RequestAborted;
+        Call call;
+        using (var document = await RequestBody.ReadAsync(context))
+        {
+            call = RequestBody.Read(document, root => read(serving.Reader, root));
+            LogIgnored(logger, context, document.RootElement);
+        }
+
+        await using var generation = await Generation.StartAsync(serving, call, logger, context.TraceIdentifier, context.Request.Path);
+        var shape = format(generation, serving.Model.Tokenizer);
+        if (call.Form.Stream)
+        {
+            await new AnswerStream(context, generation, shape, serving.Options.PingInterval, serving.Time).RunAsync();
+            return;
+        }
+
+        var answers = Enumerable.Range(0, call.ChoiceCount).Select(_ => new Answer()).ToArray();
+        while (!generation.Finished)
+        {
+            await generation.WaitAsync(aborted);
+            while (generation.TryRead(out var piece))
+            {
+                answers[piece.Choice].Add(piece);
+            }
+        }
+
+        await shape.WriteWholeAsync(context.Response, answers, aborted);
+    }
+
+    private static void LogIgnored(ILogger logger, HttpContext context, JsonElement root)
+    {
+        if (logger.IsEnabled(LogLevel.Debug))
+        {
+            var names = FieldPolicy.WithoutEffect(new Wire.JsonFields(root), RequestReader.KnownFields);
+            if (names.Length > 0)
+            {
+                ApiLog.Ignored(logger, context.TraceIdentifier, names);
+            }
+        }
+    }
+}

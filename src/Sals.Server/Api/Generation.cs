@@ -1,0 +1,227 @@
+using Sals.Engine;
+using Sals.Server.Admission;
+using Sals.Server.Hosting;
+using Sals.Server.Telemetry;
+
+namespace Sals.Server.Api;
+
+/// <summary>
+/// A call that is being generated: its handles, the text of each choice, its place at the gate. Disposing it ends what is unfinished, waits
+/// until the engine has let go, gives the place back and writes the request's one log line.
+/// </summary>
+public sealed class Generation : IAsyncDisposable
+{
+    /// <summary>How long a disposed request waits for the engine's last event before it is reported without.</summary>
+    private static readonly TimeSpan LetGo = TimeSpan.FromSeconds(30);
+
+    private readonly Serving _serving;
+    private readonly AdmissionGate.Permit _permit;
+    private readonly ILogger _logger;
+    private readonly string _requestId;
+    private readonly string _route;
+    private readonly List<GenerationHandle> _handles = [];
+    private readonly ChoiceText[] _choices;
+    private readonly long[] _lastToken;
+    private readonly Task<bool>?[] _waits;
+    private int _unfinished;
+
+    private Generation(Serving serving, Call call, AdmissionGate.Permit permit, ILogger logger, string requestId, string route)
+    {
+        _serving = serving;
+        _permit = permit;
+        _logger = logger;
+        _requestId = requestId;
+        _route = route;
+        Call = call;
+        var endIds = serving.Model.EndTokenIds;
+        _choices = [.. Enumerable.Range(0, call.ChoiceCount).Select(i =>
+        {
+            var request = call.Requests[i / call.ChoicesPerPrompt];
+            HashSet<int> own = [.. request.StopTokenIds.Except(endIds)];
+            return new ChoiceText(i, serving.Model.Tokenizer, call.Form, request.Sampling.MinTokens, own);
+        })];
+        _lastToken = new long[_choices.Length];
+        _waits = new Task<bool>?[call.Requests.Length];
+        _unfinished = _choices.Length;
+    }
+
+    public Call Call { get; }
+
+    /// <summary>True when every choice has ended.</summary>
+    public bool Finished => _unfinished == 0;
+
+    public int CompletionTokens => _choices.Sum(choice => choice.Count);
+
+    /// <summary>Prompt tokens taken from the prefix cache.</summary>
+    public int CachedTokens => _handles.Sum(handle => handle.Trace.CachedTokens);
+
+    /// <summary>Passes the gate and starts the engine on every prompt.</summary>
+    /// <exception cref="ApiException">429: no place; 503 when the engine takes no requests.</exception>
+    public static async Task<Generation> StartAsync(Serving serving, Call call, ILogger logger, string requestId, string route)
+    {
+        if (serving.Gate.TryEnter(call.ChoiceCount, out var retryAfter) is not { } permit)
+        {
+            serving.Metrics.Rejected();
+            throw new ApiException(ApiError.Overloaded(retryAfter, "The server has as many requests as it may hold. Retry later."));
+        }
+
+        var generation = new Generation(serving, call, permit, logger, requestId, route);
+        try
+        {
+            foreach (var request in call.Requests)
+            {
+                generation._handles.Add(serving.Engine.Start(request));
+            }
+
+            return generation;
+        }
+        catch (EngineNotReadyException exception)
+        {
+            serving.Metrics.Rejected();
+            await generation.DisposeAsync();
+            throw new ApiException(ErrorResponse.Map(exception));
+        }
+    }
+
+    /// <summary>Waits until <see cref="TryRead"/> may give something.</summary>
+    public async Task WaitAsync(CancellationToken cancel)
+    {
+        for (var i = 0; i < _handles.Count; i++)
+        {
+            // a finished stream's task says false and stays, so it must not be waited for again
+            _waits[i] ??= _handles[i].Events.WaitToReadAsync(cancel).AsTask();
+        }
+
+        var pending = _waits.Where(wait => wait is { IsCompleted: false } or { IsCompleted: true, Result: true }).ToArray();
+        if (pending.Length > 0)
+        {
+            await await Task.WhenAny(pending!);
+        }
+        else if (!Finished)
+        {
+            throw new InvalidOperationException("the engine ended a stream without a finishing event");
+        }
+    }
+
+    /// <summary>The next piece that is there already.</summary>
+    /// <exception cref="ApiException">The engine failed, or gave the request up because the server stops.</exception>
+    public bool TryRead(out Piece piece)
+    {
+        for (var i = 0; i < _handles.Count; i++)
+        {
+            while (_handles[i].Events.TryRead(out var token))
+            {
+                piece = Take(i, token);
+                if (!piece.IsEmpty)
+                {
+                    return true;
+                }
+            }
+
+            if (_waits[i] is { IsCompletedSuccessfully: true, Result: true })
+            {
+                _waits[i] = null;
+            }
+        }
+
+        piece = default;
+        return false;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var handle in _handles)
+        {
+            await handle.DisposeAsync();
+        }
+
+        using var limit = new CancellationTokenSource(LetGo, _serving.Time);
+        foreach (var handle in _handles)
+        {
+            try
+            {
+                await foreach (var late in handle.Events.ReadAllAsync(limit.Token))
+                {
+                    // ended choices only; what else comes after the end of an answer belongs to nobody
+                    _ = late;
+                }
+            }
+            catch (OperationCanceledException)
+            {
+                break;
+            }
+        }
+
+        Report();
+        _permit.Dispose();
+    }
+
+    private Piece Take(int prompt, in TokenEvent token)
+    {
+        var index = (prompt * Call.ChoicesPerPrompt) + token.Choice;
+        var choice = _choices[index];
+        var before = choice.Finish;
+        if (before == FinishReason.None && token.Finish is FinishReason.Error or FinishReason.Abort && !choice.StopStringFound)
+        {
+            Failed(token);
+        }
+
+        if (token.Token >= 0 && before == FinishReason.None)
+        {
+            var now = _serving.Time.GetTimestamp();
+            if (_lastToken[index] != 0)
+            {
+                _serving.Metrics.TokenAfter(_serving.Time.GetElapsedTime(_lastToken[index], now));
+            }
+
+            _lastToken[index] = now;
+        }
+
+        var piece = choice.Append(token);
+        if (before == FinishReason.None && choice.Finish != FinishReason.None)
+        {
+            _unfinished--;
+            _serving.Metrics.ChoiceFinished(choice.Finish);
+            if (choice.StopStringFound)
+            {
+                _handles[prompt].AbortChoice(token.Choice);
+            }
+        }
+
+        return piece;
+    }
+
+    private static void Failed(in TokenEvent token) =>
+        throw new ApiException(token.Finish == FinishReason.Error
+            ? ApiError.Internal(token.Error ?? "The engine failed.")
+            : ApiError.Unavailable("draining", "The server is shutting down and has ended the request.", 5));
+
+    private void Report()
+    {
+        var fault = _serving.Engine.State == EngineState.Faulted;
+        for (var i = 0; i < _unfinished; i++)
+        {
+            _serving.Metrics.ChoiceFinished(fault ? FinishReason.Error : FinishReason.Abort);
+        }
+
+        for (var i = 0; i < _handles.Count; i++)
+        {
+            var trace = _handles[i].Trace;
+            var mine = _choices.AsSpan(i * Call.ChoicesPerPrompt, Call.ChoicesPerPrompt).ToArray();
+            var completed = mine.All(choice => choice.Finish != FinishReason.None);
+            _serving.Metrics.RequestFinished(_handles[i].Request, trace, completed);
+            var reason = completed
+                ? string.Join(',', mine.Select(choice => SalsMetrics.Name(choice.Finish)).Distinct())
+                : fault ? "error" : "abort";
+            var generated = mine.Sum(choice => choice.Count);
+            var decode = Milliseconds(trace.FirstToken, trace.LastToken);
+            var later = generated - Call.ChoicesPerPrompt;
+            ApiLog.Finished(
+                _logger, _requestId, _route, reason, _handles[i].Request.Prompt.Length, trace.CachedTokens, generated,
+                Milliseconds(trace.Arrived, trace.FirstToken), later > 0 ? decode * Call.ChoicesPerPrompt / later : 0,
+                Milliseconds(trace.Arrived, trace.Started), Milliseconds(trace.Arrived, trace.Finished));
+        }
+    }
+
+    private double Milliseconds(long from, long to) => from == 0 || to == 0 ? 0 : _serving.Time.GetElapsedTime(from, to).TotalMilliseconds;
+}

@@ -1,0 +1,117 @@
+using System.Text.Json;
+using Sals.Server.Api.Wire;
+
+namespace Sals.Server.Api;
+
+/// <summary>"messages" and the fields about the template.</summary>
+public static class MessageReader
+{
+    public const int MaxMessages = 16384;
+    public const int MaxParts = 1024;
+    public const int MaxNameLength = 256;
+
+    /// <summary>Template arguments a request may set; names that templates of the supported families know.</summary>
+    private static readonly HashSet<string> AllowedArguments = new(StringComparer.Ordinal)
+    {
+        "enable_thinking", "thinking", "reasoning_effort", "date_string",
+    };
+
+    public static ChatPrompt Read(JsonFields fields)
+    {
+        if (!fields.Has("messages"))
+        {
+            throw JsonFields.Invalid("messages", "expected a list of messages, found nothing");
+        }
+
+        var turns = fields.List("messages", MaxMessages, 1)!.Select((item, i) => ReadTurn(new JsonFields(item, $"messages[{i}]"))).ToArray();
+        var continues = fields.Bool("continue_final_message") ?? false;
+        var adds = fields.Bool("add_generation_prompt");
+        if (continues && adds == true)
+        {
+            throw JsonFields.Invalid("continue_final_message", "expected add_generation_prompt to be false with it");
+        }
+
+        return new ChatPrompt(turns)
+        {
+            AddGenerationPrompt = adds ?? !continues,
+            ContinueFinalMessage = continues,
+            Arguments = ReadArguments(fields),
+        };
+    }
+
+    private static ChatTurn ReadTurn(JsonFields message)
+    {
+        var role = message.Text("role", 64) ?? throw JsonFields.Invalid(message.PathOf("role"), "expected a role, found nothing");
+        if (role is not ("system" or "developer" or "user" or "assistant" or "tool"))
+        {
+            throw JsonFields.Invalid(message.PathOf("role"), "expected system, developer, user, assistant or tool");
+        }
+
+        foreach (var field in new[] { "tool_calls", "function_call", "audio" })
+        {
+            if (message.Find(field) is { } value && !(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0))
+            {
+                throw new ApiException(ApiError.Unsupported(message.PathOf(field), $"{message.PathOf(field)}: is not supported by this server yet."));
+            }
+        }
+
+        return new ChatTurn(role, ReadContent(message)) { Name = message.Text("name", MaxNameLength) };
+    }
+
+    private static string ReadContent(JsonFields message)
+    {
+        var path = message.PathOf("content");
+        if (message.Find("content") is not { } content)
+        {
+            throw JsonFields.Invalid(path, "expected a text or a list of text parts, found nothing");
+        }
+
+        if (content.ValueKind != JsonValueKind.Array)
+        {
+            return content.ValueKind == JsonValueKind.String
+                ? JsonFields.TextOf(content, path, int.MaxValue)
+                : throw JsonFields.Wrong(path, "a text or a list of text parts", content);
+        }
+
+        return string.Concat(JsonFields.ListOf(content, path, MaxParts, 1).Select((item, i) =>
+        {
+            var part = new JsonFields(item, $"{path}[{i}]");
+            var type = part.Text("type", 64);
+            return type is "text" or "input_text" or "refusal"
+                ? part.Text(type == "refusal" ? "refusal" : "text", int.MaxValue)
+                    ?? throw JsonFields.Invalid(part.PathOf("text"), "expected a text, found nothing")
+                : throw new ApiException(ApiError.Unsupported(part.PathOf("type"),
+                    $"{part.PathOf("type")}: this server reads text only; expected a part of type text."));
+        }));
+    }
+
+    private static Dictionary<string, object> ReadArguments(JsonFields fields)
+    {
+        var arguments = new Dictionary<string, object>(StringComparer.Ordinal);
+        if (fields.Object("chat_template_kwargs") is not { } given)
+        {
+            return arguments;
+        }
+
+        foreach (var (name, value) in given.All())
+        {
+            var path = given.PathOf(name.Length > 64 ? name[..64] : name);
+            if (!AllowedArguments.Contains(name))
+            {
+                throw new ApiException(ApiError.Unsupported(path,
+                    $"{path}: expected one of {string.Join(", ", AllowedArguments.Order(StringComparer.Ordinal))}."));
+            }
+
+            arguments[name] = value.ValueKind switch
+            {
+                JsonValueKind.True => true,
+                JsonValueKind.False => false,
+                JsonValueKind.String => JsonFields.TextOf(value, path, 256),
+                JsonValueKind.Number => value.TryGetInt64(out var whole) ? whole : value.GetDouble(),
+                _ => throw JsonFields.Wrong(path, "true, false, a number or a text", value),
+            };
+        }
+
+        return arguments;
+    }
+}

@@ -1,0 +1,188 @@
+using System.Text.Json;
+using Sals.Engine;
+using Sals.Engine.Backends;
+using Sals.Server.Api.Wire;
+using Sals.Server.Hosting;
+using Sals.Server.Options;
+
+namespace Sals.Server.Api;
+
+/// <summary>Wire requests to <see cref="Call"/>: the only validation. Below it everything is valid.</summary>
+public sealed class RequestReader
+{
+    /// <summary>OpenAI's bound on n.</summary>
+    public const int MaxChoices = 128;
+
+    private readonly LoadedModel _model;
+    private readonly int _maxModelLength;
+    private readonly int _slots;
+    private readonly int _maxSequences;
+    private readonly int _maxLogProbabilities;
+    private readonly TimeProvider _time;
+    private readonly SamplingReader _sampling;
+
+    /// <param name="maxSequences">Choices a request may have over all of its prompts.</param>
+    public RequestReader(LoadedModel model, BackendInfo info, SalsOptions options, int maxSequences, Func<ulong> nextSeed, TimeProvider time)
+    {
+        _model = model;
+        _maxModelLength = info.MaxModelLength;
+        _slots = info.SlotCount;
+        _maxSequences = maxSequences;
+        _maxLogProbabilities = options.MaxLogProbabilities;
+        _time = time;
+        Prompts = new PromptReader(model, info.MaxModelLength, maxSequences);
+        _sampling = new SamplingReader(model.Defaults, model.VocabularySize, model.EndTokenIds, nextSeed);
+    }
+
+    /// <summary>Fields that are acted on somewhere.</summary>
+    public static IReadOnlySet<string> KnownFields { get; } = new HashSet<string>(SamplingReader.Names, StringComparer.Ordinal)
+    {
+        "messages", "model", "max_completion_tokens", "max_tokens", "n", "best_of", "logprobs", "top_logprobs", "stream", "stream_options",
+        "response_format", "modalities", "include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens",
+        "continue_final_message", "add_generation_prompt", "chat_template_kwargs", "priority", "cache_salt", "return_token_ids", "length_penalty",
+        "prompt", "echo", "add_special_tokens",
+    };
+
+    public PromptReader Prompts { get; }
+
+    public Call ReadChat(JsonElement body)
+    {
+        var fields = new JsonFields(body);
+        var model = ReadModel(fields);
+        FieldPolicy.Check(fields);
+        var prompt = Prompts.ReadChat(fields);
+        var wanted = fields.Bool("logprobs") ?? false;
+        var top = (int?)fields.Integer("top_logprobs", 0, _maxLogProbabilities);
+        if (top > 0 && !wanted)
+        {
+            throw JsonFields.Invalid("top_logprobs", "expected logprobs to be true with it");
+        }
+
+        var form = ReadForm(fields) with { LogProbabilities = wanted ? top ?? 0 : -1 };
+        var limit = fields.Integer("max_completion_tokens", 1, int.MaxValue) is { } newer ? ("max_completion_tokens", newer)
+            : fields.Integer("max_tokens", 1, int.MaxValue) is { } older ? ("max_tokens", older)
+            : ((string, long)?)null;
+        return ReadCall("chatcmpl-", model, fields, [prompt], form, limit, "messages");
+    }
+
+    public Call ReadCompletion(JsonElement body)
+    {
+        var fields = new JsonFields(body);
+        var model = ReadModel(fields);
+        FieldPolicy.Check(fields);
+        var prompts = Prompts.ReadCompletion(fields);
+        var form = ReadForm(fields) with
+        {
+            // some clients send false for none
+            LogProbabilities = fields.Find("logprobs") is { ValueKind: not JsonValueKind.False }
+                ? (int)fields.Integer("logprobs", 0, _maxLogProbabilities)! : -1,
+            Echo = fields.Bool("echo") ?? false,
+        };
+        if (form.Echo && form.LogProbabilities >= 0)
+        {
+            throw new ApiException(ApiError.Unsupported("echo", "echo: log-probabilities of the prompt are not supported by this server yet."));
+        }
+
+        // OpenAI's default for completions is 16
+        var limit = ("max_tokens", fields.Integer("max_tokens", 1, int.MaxValue) ?? Math.Min(16, Room(prompts)));
+        return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt");
+    }
+
+    private Call ReadCall(
+        string idPrefix, string model, JsonFields fields, int[][] prompts, AnswerForm form, (string Field, long Tokens)? limit, string promptField)
+    {
+        var n = (int)(fields.Integer("n", 1, MaxChoices) ?? 1);
+        if (n > _slots)
+        {
+            throw JsonFields.Invalid("n", $"expected at most {_slots}, the sequences this server runs at the same time, found {n}");
+        }
+
+        if ((long)n * prompts.Length > _maxSequences)
+        {
+            throw JsonFields.Invalid("n", $"expected at most {_maxSequences} choices over all prompts, found {n * prompts.Length}");
+        }
+
+        var id = idPrefix + RequestId.New();
+        var salt = fields.Text("cache_salt", 1024, 1);
+        var priority = (int)(fields.Integer("priority", int.MinValue, int.MaxValue) ?? 0);
+        var requests = prompts.Select((ids, p) =>
+        {
+            var prompt = Truncate(fields, ids);
+            var room = _maxModelLength - prompt.Length;
+            if (prompt.Length == 0)
+            {
+                throw JsonFields.Invalid(promptField, "expected a prompt of at least one token");
+            }
+
+            if (room < 1 || limit?.Tokens > room)
+            {
+                throw new ApiException(ApiError.ContextLength(room < 1 ? promptField : limit!.Value.Field, _maxModelLength, prompt.Length, limit?.Tokens ?? 0));
+            }
+
+            var maxTokens = (int)(limit?.Tokens ?? Math.Min(room, _model.Defaults.MaxNewTokens ?? room));
+            var (sampling, stopIds) = _sampling.Read(fields, form.LogProbabilities, maxTokens);
+            return new GenerationRequest
+            {
+                Id = prompts.Length == 1 ? id : $"{id}-{p}",
+                Prompt = prompt,
+                Sampling = sampling,
+                MaxTokens = maxTokens,
+                Choices = n,
+                StopTokenIds = stopIds,
+                CacheSalt = salt,
+                Priority = priority,
+            };
+        }).ToArray();
+        return new Call { Id = id, Model = model, Created = _time.GetUtcNow().ToUnixTimeSeconds(), Requests = requests, Form = form };
+    }
+
+    /// <summary>A missing model is the first one: many tools leave it out when a server has only one.</summary>
+    private string ReadModel(JsonFields fields)
+    {
+        var name = fields.Text("model", 1024) ?? _model.Names[0];
+        return _model.Names.Contains(name, StringComparer.Ordinal) ? name : throw new ApiException(ApiError.ModelNotFound(name));
+    }
+
+    private AnswerForm ReadForm(JsonFields fields)
+    {
+        var stream = fields.Bool("stream") ?? false;
+        var options = fields.Object("stream_options");
+        if (options is not null && !stream)
+        {
+            throw JsonFields.Invalid("stream_options", "expected stream to be true with it");
+        }
+
+        var stop = SamplingReader.ReadStop(fields);
+        if (stop.Length > 0)
+        {
+            Prompts.Tokenizer("stop");
+        }
+
+        var continuous = options?.Bool("continuous_usage_stats") ?? false;
+        return new AnswerForm
+        {
+            Stream = stream,
+            IncludeUsage = options?.Bool("include_usage") ?? false,
+            ContinuousUsage = continuous,
+            Stop = stop,
+            IncludeStop = fields.Bool("include_stop_str_in_output") ?? false,
+            SkipSpecialTokens = fields.Bool("skip_special_tokens") ?? true,
+            ReturnTokenIds = fields.Bool("return_token_ids") ?? _model.Tokenizer is null,
+        };
+    }
+
+    private long Room(int[][] prompts) => Math.Max(1, _maxModelLength - prompts.Max(prompt => prompt.Length));
+
+    /// <summary>truncate_prompt_tokens: keeps the last tokens, only when asked.</summary>
+    private int[] Truncate(JsonFields fields, int[] prompt)
+    {
+        var keep = fields.Integer("truncate_prompt_tokens", -1, int.MaxValue) switch
+        {
+            null => prompt.Length,
+            -1 => _maxModelLength - 1,
+            0 => throw JsonFields.Invalid("truncate_prompt_tokens", "expected at least 1, or -1 for the model's length"),
+            { } count => (int)count,
+        };
+        return prompt.Length > keep ? prompt[^keep..] : prompt;
+    }
+}

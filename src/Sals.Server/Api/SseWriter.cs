@@ -1,0 +1,51 @@
+using System.IO.Pipelines;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Sals.Server.Api.Wire;
+
+namespace Sals.Server.Api;
+
+/// <summary>Writes server-sent events to a response body: <c>data: JSON</c> and an empty line. Nothing leaves before <see cref="FlushAsync"/>.</summary>
+public sealed class SseWriter : IDisposable
+{
+    private readonly PipeWriter _body;
+    private readonly Utf8JsonWriter _json;
+
+    public SseWriter(PipeWriter body)
+    {
+        _body = body;
+        _json = new Utf8JsonWriter(body, WireJson.Writer);
+    }
+
+    public void Data<T>(T value, JsonTypeInfo<T> type)
+    {
+        Write("data: "u8);
+        JsonSerializer.Serialize(_json, value, type);
+        _json.Flush();
+        _json.Reset();
+        Write("\n\n"u8);
+    }
+
+    public void Done() => Write("data: [DONE]\n\n"u8);
+
+    /// <summary>A comment, which clients skip; it keeps proxies from closing a silent connection.</summary>
+    public void Ping() => Write(": ping\n\n"u8);
+
+    /// <exception cref="OperationCanceledException">The client is gone.</exception>
+    public async ValueTask FlushAsync(CancellationToken cancel)
+    {
+        var result = await _body.FlushAsync(cancel);
+        if (result.IsCompleted)
+        {
+            throw new OperationCanceledException("the client closed the connection");
+        }
+    }
+
+    public void Dispose() => _json.Dispose();
+
+    private void Write(ReadOnlySpan<byte> bytes)
+    {
+        bytes.CopyTo(_body.GetSpan(bytes.Length));
+        _body.Advance(bytes.Length);
+    }
+}

@@ -1,0 +1,69 @@
+using System.Text.Json.Serialization;
+
+namespace Sals.Server.Api.Wire;
+
+/// <summary>Answer of POST /v1/chat/completions, OpenAI's chat.completion with vLLM's stop_reason and token ids.</summary>
+public sealed record ChatResponse(string Id, long Created, string Model, IReadOnlyList<ChatChoice> Choices, Usage Usage)
+{
+    [JsonPropertyOrder(-1)]
+    public string Object => "chat.completion";
+
+    /// <summary>Only with return_token_ids.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int[]? PromptTokenIds { get; init; }
+}
+
+public sealed record ChatChoice(int Index, ChatAnswer Message, ChatLogProbabilities? Logprobs, string FinishReason, StopReason StopReason)
+{
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<int>? TokenIds { get; init; }
+}
+
+public sealed record ChatAnswer(string Role, string Content)
+{
+    /// <summary>Always null: OpenAI's clients expect the field.</summary>
+    public string? Refusal => null;
+}
+
+/// <summary>One event of a streamed chat answer, OpenAI's chat.completion.chunk.</summary>
+public sealed record ChatChunk(string Id, long Created, string Model, IReadOnlyList<ChatChunkChoice> Choices)
+{
+    [JsonPropertyOrder(-1)]
+    public string Object => "chat.completion.chunk";
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public UsageField Usage { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int[]? PromptTokenIds { get; init; }
+}
+
+public sealed record ChatChunkChoice(int Index, ChatDelta Delta, ChatLogProbabilities? Logprobs, string? FinishReason)
+{
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
+    public StopReason StopReason { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<int>? TokenIds { get; init; }
+}
+
+public sealed record ChatDelta
+{
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Role { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Content { get; init; }
+}
+
+/// <summary>Log-probabilities in the form of the chat API, one entry a token.</summary>
+public sealed record ChatLogProbabilities(IReadOnlyList<ChatTokenLogProbability> Content)
+{
+    public IReadOnlyList<ChatTokenLogProbability>? Refusal => null;
+}
+
+/// <param name="Bytes">UTF-8 of the token; a token may be part of a character, so only the bytes of a run give its text.</param>
+public sealed record ChatTokenLogProbability(
+    string Token, double Logprob, IReadOnlyList<int> Bytes, IReadOnlyList<ChatTopLogProbability> TopLogprobs);
+
+public sealed record ChatTopLogProbability(string Token, double Logprob, IReadOnlyList<int> Bytes);

@@ -1,0 +1,52 @@
+using System.Globalization;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Server.Options;
+
+namespace Sals.Server.Hosting;
+
+/// <summary>How long sequences may be and how much memory their keys and values get; "auto" is resolved here.</summary>
+/// <param name="Shortened">auto gave less than the model supports.</param>
+public sealed record CachePlan(int MaxModelLength, long CacheBytes, bool Shortened)
+{
+    /// <summary>Share of the free memory that a CPU cache takes unless told otherwise.</summary>
+    private const int FreeShare = 4;
+
+    /// <summary>Unit in which the CPU backend takes cache memory; its larger ones, for huge pages, only waste less.</summary>
+    private const long Slab = 32L << 20;
+
+    /// <param name="free">Bytes of memory this process may use.</param>
+    /// <exception cref="SettingException">An explicit length exceeds the model's, or does not fit the memory.</exception>
+    public static CachePlan For(SalsOptions options, ModelConfig config, LatentSpec spec, ElementType exactType, long free)
+    {
+        if (options.MaxModelLength > config.MaxModelLength)
+        {
+            throw new SettingException(string.Create(CultureInfo.InvariantCulture,
+                $"--max-model-len: expected at most {config.MaxModelLength}, what the model supports, found {options.MaxModelLength}"));
+        }
+
+        var layout = new PageLayout(config, spec, exactType);
+        var pageBytes = PoolKinds.All.Sum(layout.PageBytes);
+        var wanted = options.MaxModelLength ?? config.MaxModelLength;
+        var slab = Math.Max(Slab, (pageBytes + Slab - 1) / Slab * Slab);
+        var pagesPerSlab = slab / pageBytes;
+        var needed = Needed(wanted, pageBytes);
+        // one page more than the sequences', because the first is nobody's
+        var slabs = ((needed / pageBytes * options.MaxSequences) + pagesPerSlab) / pagesPerSlab;
+        var bytes = options.KvCacheBytes ?? Math.Min(slabs * slab, Math.Max(free / FreeShare / slab, 2) * slab);
+        bytes = Math.Max(bytes / slab, 2) * slab;
+        var fits = (int)Math.Min(wanted, MemoryBudget.Tokens(bytes, slab, pageBytes));
+        if (fits >= wanted)
+        {
+            return new CachePlan(wanted, bytes, Shortened: false);
+        }
+
+        return options.MaxModelLength is null && fits >= PageLayout.PageSize
+            ? new CachePlan(fits, bytes, Shortened: true)
+            : throw new SettingException(string.Create(CultureInfo.InvariantCulture,
+                $"--max-model-len: one sequence of {wanted:#,0} tokens needs {MemoryBudget.Bytes(needed)} of cache, found {MemoryBudget.Bytes(bytes)}, which holds {fits:#,0}; lower it or raise --kv-cache-memory-bytes"));
+    }
+
+    private static long Needed(int length, long pageBytes) => ((long)length + PageLayout.PageSize - 1) / PageLayout.PageSize * pageBytes;
+}

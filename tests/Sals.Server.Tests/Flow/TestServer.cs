@@ -1,0 +1,174 @@
+using System.Text;
+using System.Text.Json;
+using Microsoft.Extensions.Logging;
+using Sals.Engine;
+using Sals.Engine.Backends;
+using Sals.Engine.Models;
+using Sals.Engine.Text;
+using Sals.Server.Api;
+using Sals.Server.Hosting;
+using Sals.Server.Options;
+using Sals.Testing;
+
+namespace Sals.Server.Tests.Flow;
+
+/// <summary>The whole server on a loopback port, with a fake backend unless a loader is given.</summary>
+public sealed class TestServer : IAsyncDisposable
+{
+    private readonly TaskCompletionSource _stop = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource _stopNow = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Task<int> _run;
+
+    private TestServer(SalsOptions options, Func<SalsOptions, LoadedModel> load, TaskCompletionSource<(string Address, EngineHost Host)> listening)
+    {
+        _run = ServerRun.RunAsync(
+            options, load, Logs, TimeProvider.System, _stop.Task, _stopNow.Task,
+            (addresses, host) => listening.SetResult((addresses[0], host)));
+        Listening = listening.Task;
+    }
+
+    public HttpClient Client { get; private set; } = new();
+
+    public Uri Address => Client.BaseAddress!;
+
+    public EngineHost Host { get; private set; } = null!;
+
+    public EngineStats Stats => Host.Current!.Engine.Stats;
+
+    /// <summary>The exit code, once the server has ended.</summary>
+    public Task<int> Exit => _run;
+
+    public CollectingLoggers Logs { get; } = new();
+
+    private Task<(string Address, EngineHost Host)> Listening { get; }
+
+    public static Task<TestServer> StartAsync(Func<SalsOptions, SalsOptions>? change = null, Func<IStepBackend>? backend = null) =>
+        StartAsync(options => Fake(backend ?? (() => new FakeBackend(slots: 8, maxModelLength: 1024))), change);
+
+    public static async Task<TestServer> StartAsync(
+        Func<SalsOptions, LoadedModel> load, Func<SalsOptions, SalsOptions>? change = null, bool waitUntilLoaded = true)
+    {
+        var options = SalsOptions.Default with { Port = 0, ShutdownTimeout = TimeSpan.FromSeconds(5) };
+        var listening = new TaskCompletionSource<(string, EngineHost)>(TaskCreationOptions.RunContinuationsAsynchronously);
+        var server = new TestServer(change?.Invoke(options) ?? options, load, listening);
+        var (address, host) = await server.Listening.WaitAsync(TimeSpan.FromSeconds(30));
+        server.Client = new HttpClient { BaseAddress = new Uri(address), Timeout = TimeSpan.FromMinutes(2) };
+        server.Host = host;
+        if (waitUntilLoaded)
+        {
+            await host.Loading.WaitAsync(TimeSpan.FromMinutes(2));
+        }
+
+        return server;
+    }
+
+    public static LoadedModel Fake(Func<IStepBackend> backend) => new()
+    {
+        Root = "fake",
+        Names = ["fake", "org/alias"],
+        Tokenizer = new NumberTokenizer(),
+        Template = Render,
+        EndTokenIds = [NumberTokenizer.EndToken],
+        VocabularySize = 1000,
+        Defaults = new GenerationDefaults { Temperature = 0 },
+        EngineOptions = new EngineOptions { CheckIntegrity = true },
+        CreateBackend = backend,
+    };
+
+    public Task<HttpResponseMessage> PostAsync(string path, string json, CancellationToken cancel = default) =>
+        Client.PostAsync(path, new StringContent(json, Encoding.UTF8, "application/json"), cancel);
+
+    public async Task<JsonElement> PostJsonAsync(string path, string json, int expectedStatus = 200)
+    {
+        using var response = await PostAsync(path, json);
+        var text = await response.Content.ReadAsStringAsync();
+        Xunit.Assert.True((int)response.StatusCode == expectedStatus, $"{(int)response.StatusCode}: {text}");
+        return JsonDocument.Parse(text).RootElement;
+    }
+
+    /// <summary>The data of each event of a stream, to its end.</summary>
+    public async Task<List<string>> StreamAsync(string path, string json)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new StringContent(json, Encoding.UTF8, "application/json") };
+        using var response = await Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        Xunit.Assert.Equal(200, (int)response.StatusCode);
+        Xunit.Assert.Equal("text/event-stream", response.Content.Headers.ContentType!.MediaType);
+        var text = await response.Content.ReadAsStringAsync();
+        Xunit.Assert.EndsWith("\n\n", text);
+        return [.. text.Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Where(line => !line.StartsWith(':')).Select(line =>
+        {
+            Xunit.Assert.StartsWith("data: ", line);
+            return line[6..];
+        })];
+    }
+
+    /// <summary>As SIGTERM does.</summary>
+    public void Stop() => _stop.TrySetResult();
+
+    public void StopNow() => _stopNow.TrySetResult();
+
+    /// <summary>Waits until no request lives and every page belongs to the prefix cache or to nobody.</summary>
+    public async Task QuietAsync()
+    {
+        var until = DateTime.UtcNow.AddSeconds(20);
+        while (Stats.Running + Stats.Waiting > 0 || Stats.CacheBytesUsed > 0 || Host.Current!.Gate.Live > 0)
+        {
+            Xunit.Assert.True(DateTime.UtcNow < until, $"running {Stats.Running}, waiting {Stats.Waiting}, bytes {Stats.CacheBytesUsed}, live {Host.Current!.Gate.Live}");
+            await Task.Delay(5);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _stop.TrySetResult();
+        _stopNow.TrySetResult();
+        await _run.WaitAsync(TimeSpan.FromSeconds(60));
+        Client.Dispose();
+    }
+
+    private static RenderedPrompt Render(ChatPrompt prompt)
+    {
+        var text = string.Concat(prompt.Turns.Select(turn => $"<{turn.Role}>{turn.Content}"));
+        return new RenderedPrompt(prompt.AddGenerationPrompt ? text + "<assistant>" : text, []);
+    }
+}
+
+/// <summary>Keeps messages for assertions.</summary>
+public sealed class CollectingLoggers : ILoggerFactory, ILogger
+{
+    private readonly List<string> _lines = [];
+
+    public string[] Lines
+    {
+        get
+        {
+            lock (_lines)
+            {
+                return [.. _lines];
+            }
+        }
+    }
+
+    public ILogger CreateLogger(string categoryName) => this;
+
+    public void AddProvider(ILoggerProvider provider)
+    {
+    }
+
+    public bool IsEnabled(LogLevel logLevel) => true;
+
+    public IDisposable? BeginScope<TState>(TState state)
+        where TState : notnull => null;
+
+    public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+    {
+        lock (_lines)
+        {
+            _lines.Add($"{eventId.Id} {formatter(state, exception)} {exception}");
+        }
+    }
+
+    public void Dispose()
+    {
+    }
+}
