@@ -15,6 +15,7 @@ public sealed class Plans
     private readonly StepPlan _plan;
     private readonly StepResult _result;
     private readonly int[] _length;
+    private readonly int[] _latent;
     private readonly long[] _next;
     private readonly Dictionary<(PoolKind Pool, int Slot, int Index), int> _pages = [];
 
@@ -24,6 +25,7 @@ public sealed class Plans
         _plan = new StepPlan(backend.Info.SlotCount, backend.Info.MaxModelLength);
         _result = new StepResult(backend.Info.SlotCount);
         _length = new int[backend.Info.SlotCount];
+        _latent = new int[backend.Info.SlotCount];
         // every pool takes slabs of its own: slab 1 onwards, round robin
         _next = [.. PoolKinds.All.Select(p => (1 + (int)p) * backend.Info.SlabBytes)];
     }
@@ -57,6 +59,7 @@ public sealed class Plans
     {
         _plan.Starts.Add(new SlotStart(slot, sampling ?? new SamplingOptions { Temperature = 0 }, prompt));
         _length[slot] = 0;
+        _latent[slot] = 0;
         foreach (var key in _pages.Keys.Where(k => k.Slot == slot).ToArray())
         {
             _pages.Remove(key);
@@ -81,6 +84,14 @@ public sealed class Plans
     public Plans Slice(
         int[] slots, int[] prompt, int firstLayer, int endLayer, int first, int end, bool samples = true, int lane = 0, int laneOffset = 0, int history = 0, int target = -1)
     {
+        for (; _latent[slots[0]] < CacheTimeline.LatentPages(prompt.Length, _backend.Info.Spec); _latent[slots[0]]++)
+        {
+            if (PageOf(PoolKind.Latent, slots[0], _latent[slots[0]]) == 0)
+            {
+                Page(PoolKind.Latent, slots[0], _latent[slots[0]], NewPage(PoolKind.Latent));
+            }
+        }
+
         Grow(slots[0], prompt.Length);
         var last = endLayer == _backend.Info.LayerCount && end == prompt.Length;
         _plan.Prefills.Add(new PrefillSlice(lane, laneOffset, slots, prompt, history, firstLayer, endLayer, first, end, samples && last, target));
@@ -95,6 +106,18 @@ public sealed class Plans
     public Plans Decode(int slot, int forced = -1, int target = -1)
     {
         Grow(slot, ++_length[slot]);
+        for (; _latent[slot] < CacheTimeline.LatentPages(_length[slot], _backend.Info.Spec); _latent[slot]++)
+        {
+            var index = _latent[slot];
+            var latent = NewPage(PoolKind.Latent);
+            _plan.Flushes.Add(new PageFlush(slot, index, PageOf(PoolKind.Hot, slot, index), latent));
+            Page(PoolKind.Latent, slot, index, latent);
+            if (!CacheTimeline.NeedsHot(index, _length[slot], _backend.Info.Spec))
+            {
+                Page(PoolKind.Hot, slot, index, 0);
+            }
+        }
+
         _plan.Decodes.Add(new DecodeRow(slot, forced, target));
         return this;
     }
@@ -145,7 +168,9 @@ public sealed class Plans
         {
             for (var index = 0; index * PageLayout.PageSize < length; index++)
             {
-                if (PageOf(pool, slot, index) == 0)
+                // a page that is already latent keeps a hot copy only where it holds sinks
+                var wanted = pool == PoolKind.Dense || index >= _latent[slot] || CacheTimeline.NeedsHot(index, length, _backend.Info.Spec);
+                if (wanted && PageOf(pool, slot, index) == 0)
                 {
                     Page(pool, slot, index, NewPage(pool));
                 }

@@ -2,7 +2,8 @@ namespace Sals.Engine.Backends;
 
 /// <summary>
 /// Receives intermediates of a step under names that both backends agree on, for tests: a failing comparison prints the first one that
-/// differs. Names: "L03.hidden" (after layer 3, [H]), "logits" ([V], raw).
+/// differs. Names: "L03.hidden" (after layer 3, [H]), "L03.selected" (positions that a compressed layer chose, as the bits of 32-bit integers),
+/// "logits" ([V], raw).
 /// </summary>
 public interface IStepProbe
 {

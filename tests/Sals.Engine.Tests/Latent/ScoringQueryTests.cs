@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Xunit;
@@ -17,13 +18,13 @@ public class ScoringQueryTests
         var random = new Random(heads * 100 + keyValueHeads);
         var config = LatentModels.Config(4, keyValueHeads, size, heads) with { HiddenSize = hidden, QueryKeyValueBias = bias };
         var basis = RandomBasis.Create(random, config.KeyWidth, scored + 4, centred: false);
-        var query = new ArrayTensor(random, config.QueryWidth, hidden);
-        var layer = Layer(query, bias ? new ArrayTensor(random, 1, config.QueryWidth) : null);
+        var query = Matrix(random, config.QueryWidth, hidden);
+        var layer = Layer(query, bias ? Matrix(random, 1, config.QueryWidth) : null);
         var (weight, folded) = ScoringQuery.Fold(layer, config, basis, scored);
 
         float[] x = [.. Enumerable.Range(0, hidden).Select(_ => random.NextSingle() - 0.5f)];
         float[] q = [.. Enumerable.Range(0, config.QueryWidth).Select(n =>
-            Enumerable.Range(0, hidden).Sum(i => query.Values[n * hidden + i] * x[i]) + (layer.QueryBias is ArrayTensor b ? b.Values[n] : 0))];
+            Enumerable.Range(0, hidden).Sum(i => Value(query, n * hidden + i) * x[i]) + (layer.QueryBias is { } b ? Value(b, n) : 0))];
         var summed = new float[config.KeyWidth];
         ScoringQuery.SumGroups(q, config.GroupSize, size, summed);
         var projected = new float[scored];
@@ -58,33 +59,21 @@ public class ScoringQueryTests
     {
         var random = new Random(1);
         var config = LatentModels.Config(4, 2, 16, 4);
-        var layer = Layer(new ArrayTensor(random, 64, 64), null) with { QueryNorm = new ArrayTensor(random, 1, 16) };
+        var layer = Layer(Matrix(random, 64, 64), null) with { QueryNorm = Matrix(random, 1, 16) };
         Assert.Throws<ArgumentException>(() => ScoringQuery.Fold(layer, config, RandomBasis.Create(random, 32, 16, false), 8));
     }
 
+    private static ComputedTensor Matrix(Random random, int rows, int columns) =>
+        new("test", [.. Enumerable.Range(0, rows * columns).Select(_ => random.NextSingle() - 0.5f)], rows, columns);
+
+    private static float Value(Tensor tensor, int index) => MemoryMarshal.Cast<byte, float>(tensor.RowBytes(0, tensor.Rows))[index];
+
     private static LayerWeights Layer(Tensor query, Tensor? bias)
     {
-        var none = new ArrayTensor(new Random(0), 1, 1);
+        var none = Matrix(new Random(0), 1, 1);
         return new LayerWeights
         {
             InputNorm = none, Query = query, Key = none, Value = none, Output = none, PostAttentionNorm = none, Gate = none, Up = none, Down = none, QueryBias = bias,
         };
     }
-}
-
-/// <summary>A float32 tensor in memory, for tests.</summary>
-internal sealed class ArrayTensor : Tensor
-{
-    [System.Diagnostics.CodeAnalysis.SetsRequiredMembers]
-    public ArrayTensor(Random random, int rows, int columns)
-    {
-        (Name, Type, Rows, Columns) = ("test", ElementType.Float32, rows, columns);
-        Values = [.. Enumerable.Range(0, rows * columns).Select(_ => random.NextSingle() - 0.5f)];
-    }
-
-    public float[] Values { get; }
-
-    public override ReadOnlySpan<byte> RowBytes(int first, int count) => System.Runtime.InteropServices.MemoryMarshal.AsBytes(Values.AsSpan(first * Columns, count * Columns));
-
-    public override void Read(int first, int count, Span<float> destination) => Values.AsSpan(first * Columns, count * Columns).CopyTo(destination);
 }

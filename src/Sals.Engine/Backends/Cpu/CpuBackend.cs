@@ -24,6 +24,7 @@ public sealed class CpuBackend : IStepBackend
     private readonly CpuWeights _weights;
     private readonly CpuCache _cache;
     private readonly CpuForward _forward;
+    private readonly CpuSparse? _sparse;
     private readonly CpuSlot[] _slots;
     private readonly SampleWorkspace[] _work;
     private readonly CpuRow[] _rows;
@@ -49,9 +50,9 @@ public sealed class CpuBackend : IStepBackend
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxModelLength, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MaxModelLength, _model.MaxModelLength);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.CacheBytes, 1);
-        if (!options.Spec.IsDense)
+        if (!options.Spec.IsDense && options.Basis is null)
         {
-            throw new ArgumentException($"The CPU backend runs the dense cache only, not '{options.Spec.Name}'.", nameof(options));
+            throw new ArgumentException($"The cache settings '{options.Spec.Name}' compress layers and need a basis.", nameof(options));
         }
 
         _sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
@@ -63,7 +64,8 @@ public sealed class CpuBackend : IStepBackend
         _cache = new CpuCache(layout, options.Slots, options.MaxModelLength, options.CacheBytes);
         CpuLane[] lanes = [new(_model, options.MaxModelLength), new(_model, Math.Min(options.MaxModelLength, ShortLane))];
         var rope = new RopeTable(_model.Rope, _model.HeadSize, options.MaxModelLength);
-        _forward = new CpuForward(_model, _weights, rope, _cache, _team, lanes, options.Slots);
+        _sparse = options.Spec.IsDense ? null : new CpuSparse(weights, options.Basis!, rope, _cache, _team, options.Slots);
+        _forward = new CpuForward(_model, _weights, rope, _cache, _team, lanes, options.Slots, _sparse);
         _slots = [.. Enumerable.Range(0, options.Slots).Select(_ => new CpuSlot(_model.VocabularySize))];
         _work = [.. Enumerable.Range(0, _team.Count).Select(_ => new SampleWorkspace(_model.VocabularySize))];
         _rows = new CpuRow[options.Slots];
@@ -92,7 +94,7 @@ public sealed class CpuBackend : IStepBackend
     public BackendInfo Info { get; }
 
     /// <summary>Bytes in use, for the memory budget that is printed at start.</summary>
-    public CpuMemory Memory => new(_weights.Bytes, _forward.Lanes.Sum(l => l.Bytes), _forward.Bytes, _cache.AllocatedBytes);
+    public CpuMemory Memory => new(_weights.Bytes, _forward.Lanes.Sum(l => l.Bytes), _forward.Bytes + (_sparse?.Bytes ?? 0), _cache.AllocatedBytes);
 
     /// <summary>Bytes of weights that one decode step reads, whatever its rows.</summary>
     public long DecodeWeightBytes => _weights.DecodeBytes;
@@ -103,6 +105,9 @@ public sealed class CpuBackend : IStepBackend
         get => _forward.Probe;
         set => _forward.Probe = value;
     }
+
+    /// <summary>Bytes of a cache page, for tests.</summary>
+    internal ReadOnlySpan<byte> CachePage(PoolKind pool, int page) => _cache.Page(pool, page);
 
     public StepTicket Submit(StepPlan plan)
     {
@@ -175,7 +180,7 @@ public sealed class CpuBackend : IStepBackend
 
         if (plan.Flushes.Count > 0)
         {
-            throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
+            (_sparse ?? throw new InvalidOperationException("A flush was planned, but no layer is compressed.")).Flush(plan);
         }
 
         var finals = Decode(plan);
@@ -227,6 +232,13 @@ public sealed class CpuBackend : IStepBackend
     private void Sample(StepPlan plan, int finals, int sampled, StepResult result)
     {
         result.Count = sampled;
+        for (var i = 0; i < sampled; i++)
+        {
+            var decoded = _sparse is not null && i < plan.Decodes.Count;
+            result.SparseLayers[i] = decoded ? _sparse!.SparseLayers[i] : 0;
+            result.ScoredLayers[i] = decoded ? _sparse!.ScoredLayers[i] : 0;
+        }
+
         if (finals == 0)
         {
             return;

@@ -17,6 +17,9 @@ public sealed record CpuBackendOptions
     /// <summary>Which layers are compressed.</summary>
     public required LatentSpec Spec { get; init; }
 
+    /// <summary>Projections of the compressed layers; required unless the spec is dense.</summary>
+    public LatentBasis? Basis { get; init; }
+
     /// <summary>
     /// Ids from here on do not exist for sampling and log-probabilities: rows that pad the vocabulary beyond the tokenizer's. Null = all of the model's.
     /// </summary>

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
@@ -24,6 +25,7 @@ internal sealed class CpuForward
     private readonly RopeTable _rope;
     private readonly CpuCache _cache;
     private readonly WorkerTeam _team;
+    private readonly CpuSparse? _sparse;
     private readonly PoolKind[] _pools;
 
     private readonly float[] _hidden;
@@ -60,9 +62,12 @@ internal sealed class CpuForward
     private int _laneOffset;
     private int _first;
     private int _skip;
+    private bool _selects;
 
-    public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots)
+    /// <param name="sparse">The compressed layers' part; null when every layer is dense.</param>
+    public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots, CpuSparse? sparse)
     {
+        _sparse = sparse;
         _model = model;
         _weights = weights;
         _rope = rope;
@@ -114,6 +119,7 @@ internal sealed class CpuForward
     public void Decode(CpuRow[] rows, int count)
     {
         _decodeRows = rows;
+        _sparse?.Begin(rows, count);
         for (var r = 0; r < count; r++)
         {
             _weights.Embedding.ReadRow(rows[r].Token, _hidden.AsSpan(r * H, H));
@@ -122,7 +128,22 @@ internal sealed class CpuForward
         for (_layer = 0; _layer < _model.LayerCount; _layer++)
         {
             ProjectQueryKeyValue(_hidden, 0, count);
+            _selects = _sparse is not null && _pools[_layer] == PoolKind.Hot && _sparse.AnySparse(count);
+            if (_selects && _sparse!.ScoringWeight(_layer) is { } scoring)
+            {
+                Project(scoring, _normed, H, count, _sparse.Queries, 0, add: false);
+            }
+
             _team.Run(count, _finishDecodeRow);
+            if (_selects)
+            {
+                _sparse!.Select(_layer, count);
+                for (var r = 0; Probe is not null && r < count; r++)
+                {
+                    Probe.Publish($"L{_layer:00}.selected", rows[r].Slot, rows[r].Position, MemoryMarshal.Cast<int, float>(_sparse.Selected(r)));
+                }
+            }
+
             _team.Run(count * _model.KeyValueHeadCount, _attendDecodeRow);
             FinishLayer(_hidden, 0, count);
             for (var r = 0; Probe is not null && r < count; r++)
@@ -147,7 +168,7 @@ internal sealed class CpuForward
         {
             if (slice.HistoryLength > 0 && slice.FirstToken == slice.HistoryLength)
             {
-                _lane.ReadPages(_cache, _pools[_layer], slot, _layer, slice.LaneOffset, slice.HistoryLength);
+                ReadPages(slot, slice.LaneOffset, slice.HistoryLength);
             }
 
             for (var first = slice.FirstToken; first < slice.EndToken; first += BlockRows)
@@ -166,7 +187,7 @@ internal sealed class CpuForward
 
             if (slice.EndToken == slice.PromptLength)
             {
-                _lane.WritePages(_cache, _pools[_layer], slot, _layer, slice.LaneOffset, slice.HistoryLength, slice.EndToken);
+                WritePages(slot, slice.LaneOffset, slice.HistoryLength, slice.EndToken);
                 Probe?.Publish($"L{_layer:00}.hidden", slot, slice.EndToken - 1, LaneRow(slice.EndToken - 1));
             }
         }
@@ -216,6 +237,30 @@ internal sealed class CpuForward
 
         _team.Run(_model.HeadCount * Blocks(count), _attendPrefillRows);
         FinishLayer(_lane.Hidden, at + (_skip * H), count);
+    }
+
+    private void ReadPages(int slot, int offset, int history)
+    {
+        if (_pools[_layer] == PoolKind.Dense)
+        {
+            _lane.ReadPages(_cache, PoolKind.Dense, slot, _layer, offset, history);
+        }
+        else
+        {
+            _sparse!.ReadPages(_lane, slot, _layer, offset, history);
+        }
+    }
+
+    private void WritePages(int slot, int offset, int history, int length)
+    {
+        if (_pools[_layer] == PoolKind.Dense)
+        {
+            _lane.WritePages(_cache, PoolKind.Dense, slot, _layer, offset, history, length);
+        }
+        else
+        {
+            _sparse!.WritePages(_lane, slot, _layer, offset, history, length);
+        }
     }
 
     private Span<float> LaneRow(int token) => _lane.Hidden.AsSpan((_laneOffset + token) * H, H);
@@ -281,7 +326,8 @@ internal sealed class CpuForward
     }
 
     /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
-    private void FinishQueryKeyValue(Span<float> row, int position)
+    /// <param name="scored">Decode row whose scoring query is completed on the way; -1 = none.</param>
+    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker)
     {
         var layer = _weights.Layers[_layer];
         if (layer.QueryKeyValueBias is { } bias)
@@ -293,6 +339,11 @@ internal sealed class CpuForward
         var keys = row.Slice(_model.QueryWidth, _model.KeyWidth);
         NormHeads(queries, layer.QueryNorm);
         NormHeads(keys, layer.KeyNorm);
+        if (scored >= 0)
+        {
+            _sparse!.FinishQuery(_layer, scored, worker, queries);
+        }
+
         Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
         Rope.Run(keys, _rope.Cos(position), _rope.Sin(position));
     }
@@ -309,7 +360,7 @@ internal sealed class CpuForward
     {
         var (slot, _, position) = _decodeRows[r];
         var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-        FinishQueryKeyValue(row, position);
+        FinishQueryKeyValue(row, position, _selects ? r : -1, worker);
         var (page, at) = Math.DivRem(position, PageLayout.PageSize);
         var d = _model.KeyWidth;
         row.Slice(_model.QueryWidth, d).CopyTo(_cache.Keys(_pools[_layer], slot, page, _layer)[(at * d)..]);
@@ -321,9 +372,16 @@ internal sealed class CpuForward
         var (r, kvHead) = Math.DivRem(chunk, _model.KeyValueHeadCount);
         var (slot, _, position) = _decodeRows[r];
         var size = _model.GroupSize * _model.HeadSize;
-        DenseAttend.Run(
-            _qkv.AsSpan((r * QkvWidth) + (kvHead * size), size), _cache, _pools[_layer], slot, _layer, kvHead, _model.HeadSize, position + 1,
-            _work[worker], _attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size));
+        var queries = _qkv.AsSpan((r * QkvWidth) + (kvHead * size), size);
+        var attended = _attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size);
+        if (_selects && _sparse!.IsSparse(r))
+        {
+            _sparse.Attend(_layer, r, kvHead, queries, _work[worker], attended);
+        }
+        else
+        {
+            DenseAttend.Run(queries, _cache, _pools[_layer], slot, _layer, kvHead, _model.HeadSize, position + 1, _work[worker], attended);
+        }
     }
 
     private void FinishPrefillRows(int block, int worker)
@@ -332,7 +390,7 @@ internal sealed class CpuForward
         for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
         {
             var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-            FinishQueryKeyValue(row, _first + r);
+            FinishQueryKeyValue(row, _first + r, -1, worker);
             _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
         }
     }

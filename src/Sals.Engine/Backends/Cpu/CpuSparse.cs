@@ -1,0 +1,283 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
+using Sals.Engine.Backends.Cpu.Reference;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Scheduling;
+
+namespace Sals.Engine.Backends.Cpu;
+
+/// <summary>
+/// The compressed layers' part of the forward pass, in the steps of the paper: score the latent tokens, select, attend to the selected ones; and
+/// compress pages, when they leave the window or at the end of a prefill. What is latent at which length: <see cref="CacheTimeline"/>.
+/// All buffers are made once; the current operation's operands are fields because the team's delegates are.
+/// </summary>
+internal sealed class CpuSparse
+{
+    private readonly ModelConfig _model;
+    private readonly LatentSpec _spec;
+    private readonly LatentBasis _basis;
+    private readonly RopeTable _rope;
+    private readonly CpuCache _cache;
+    private readonly WorkerTeam _team;
+    private readonly int[] _sparseLayers;
+    private readonly PackedMatrix?[] _scoringWeights;
+    private readonly float[][] _scoringBiases;
+
+    private readonly int _candidates;
+    private readonly int _budget;
+    private readonly uint[] _keys;
+    private readonly int[] _selected;
+    private readonly int[] _lengths;
+    private readonly int[][] _codes;
+    private readonly float[][] _groupSums;
+    private readonly float[][] _pageRows;
+
+    private readonly Action<int, int> _scorePart;
+    private readonly Action<int, int> _selectRow;
+    private readonly Action<int, int> _compressPage;
+    private readonly Action<int, int> _flush;
+
+    // operands of the operation that the team is running
+    private int _layer;
+    private CpuRow[] _rows = [];
+    private StepPlan? _plan;
+    private CpuLane? _lane;
+    private int _laneOffset;
+    private int _slot;
+    private int _firstPage;
+
+    /// <param name="weights">Read here only, to fold the scoring queries.</param>
+    public CpuSparse(ModelWeights weights, LatentBasis basis, RopeTable rope, CpuCache cache, WorkerTeam team, int slots)
+    {
+        _model = weights.Config;
+        _spec = cache.Layout.Spec;
+        (_basis, _rope, _cache, _team) = (basis, rope, cache, team);
+        _sparseLayers = _spec.SparseLayers;
+        _scoringWeights = new PackedMatrix?[_model.LayerCount];
+        _scoringBiases = new float[_model.LayerCount][];
+        foreach (var layer in _sparseLayers.Where(layer => weights.Layers[layer].QueryNorm is null))
+        {
+            var (weight, bias) = ScoringQuery.Fold(weights.Layers[layer], _model, basis.Layer(layer), _spec.ScoreRank);
+            _scoringWeights[layer] = new PackedMatrix(team, new ComputedTensor($"scoring query of layer {layer}", weight, _spec.ScoreRank, _model.HiddenSize));
+            _scoringBiases[layer] = bias;
+        }
+
+        var longest = rope.PositionCount;
+        _candidates = CacheTimeline.CandidateCount(longest, _spec);
+        _budget = CacheTimeline.SelectedCount(longest, _spec);
+        Queries = new float[slots * _spec.ScoreRank];
+        _keys = new uint[checked(slots * _candidates)];
+        _selected = new int[checked(slots * _budget)];
+        _lengths = new int[slots];
+        SparseLayers = new int[slots];
+        ScoredLayers = new int[slots];
+        _codes = [.. Enumerable.Range(0, slots).Select(_ => new int[_spec.ScoreRank])];
+        _groupSums = [.. Enumerable.Range(0, team.Count).Select(_ => new float[_model.KeyWidth])];
+        _pageRows = [.. Enumerable.Range(0, team.Count).Select(_ => new float[2 * PageLayout.PageSize * _model.KeyWidth])];
+        (_scorePart, _selectRow, _compressPage, _flush) = (ScorePart, SelectRow, CompressPage, Flush);
+    }
+
+    /// <summary>[rows, RS] of the current layer.</summary>
+    public float[] Queries { get; }
+
+    /// <summary>[rows] of the current step: layers that read latent pages.</summary>
+    public int[] SparseLayers { get; }
+
+    /// <summary>[rows] of the current step: layers whose tokens were chosen by score.</summary>
+    public int[] ScoredLayers { get; }
+
+    /// <summary>Bytes of buffers and folded weights.</summary>
+    public long Bytes => sizeof(float) * ((long)Queries.Length + _keys.Length + _selected.Length + _pageRows.Sum(p => (long)p.Length))
+        + _scoringWeights.Sum(w => w?.Bytes ?? 0);
+
+    /// <summary>Begins a decode step.</summary>
+    public void Begin(CpuRow[] rows, int count)
+    {
+        _rows = rows;
+        for (var r = 0; r < count; r++)
+        {
+            _lengths[r] = rows[r].Position + 1;
+            SparseLayers[r] = 0;
+            ScoredLayers[r] = 0;
+        }
+    }
+
+    /// <summary>Row r reads latent pages in the compressed layers.</summary>
+    public bool IsSparse(int r) => CacheTimeline.LatentPages(_lengths[r], _spec) > 0;
+
+    /// <summary>Some row reads latent pages.</summary>
+    public bool AnySparse(int count)
+    {
+        var any = false;
+        for (var r = 0; r < count; r++)
+        {
+            any |= IsSparse(r);
+        }
+
+        return any;
+    }
+
+    /// <summary>Row r has more candidates than it may select.</summary>
+    public bool NeedsScores(int r) => CacheTimeline.CandidateCount(_lengths[r], _spec) > _spec.CriticalCount(_lengths[r]);
+
+    /// <summary>The scoring query as a product with the normed hidden state [RS, H]; null when the model norms its queries.</summary>
+    public PackedMatrix? ScoringWeight(int layer) => _scoringWeights[layer];
+
+    /// <summary>Completes the scoring query of row r: adds the folded bias, or projects the normed query where nothing could be folded.</summary>
+    /// <param name="query">[HQ, DH], after bias and norm, before rope</param>
+    public void FinishQuery(int layer, int r, int worker, ReadOnlySpan<float> query)
+    {
+        var scoring = Queries.AsSpan(r * _spec.ScoreRank, _spec.ScoreRank);
+        if (_scoringWeights[layer] is not null)
+        {
+            TensorPrimitives.Add(scoring, _scoringBiases[layer], scoring);
+        }
+        else
+        {
+            ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, _groupSums[worker]);
+            ScoringQuery.Project(_groupSums[worker], _basis.Layer(layer), scoring);
+        }
+
+        if (_spec.LatentFormat == LatentFormat.Int8)
+        {
+            ScoreSelect.QuantiseQuery(scoring, _basis.Layer(layer), _codes[r]);
+        }
+    }
+
+    /// <summary>Chooses the latent tokens of every sparse row in one layer.</summary>
+    public void Select(int layer, int count)
+    {
+        _layer = layer;
+        _team.Run(count * _team.Count, _scorePart);
+        _team.Run(count, _selectRow);
+    }
+
+    /// <summary>Positions selected for row r in the current layer.</summary>
+    public Span<int> Selected(int r) => _selected.AsSpan(r * _budget, CacheTimeline.SelectedCount(_lengths[r], _spec));
+
+    /// <summary>Attention of the G query heads of one KV head of row r.</summary>
+    /// <param name="q">[G, DH] after rope</param>
+    /// <param name="work">[G, attended tokens]</param>
+    /// <param name="o">[G, DH]</param>
+    public void Attend(int layer, int r, int kvHead, ReadOnlySpan<float> q, Span<float> work, Span<float> o) => SparseAttend.Run(
+        q, _cache, _basis.Layer(layer), _rope, _rows[r].Slot, layer, kvHead, Selected(r), _lengths[r], work, o);
+
+    /// <summary>Compresses the hot pages of a plan's flushes, all compressed layers.</summary>
+    public void Flush(StepPlan plan)
+    {
+        _plan = plan;
+        _team.Run(plan.Flushes.Count * _sparseLayers.Length, _flush);
+        _plan = null;
+    }
+
+    /// <summary>Brings tokens [0, history) of a cached prefix into the lane: exact where the slot has a hot page, else reconstructed.</summary>
+    public void ReadPages(CpuLane lane, int slot, int layer, int offset, int history)
+    {
+        var d = _model.KeyWidth;
+        var rows = _pageRows[0].AsSpan();
+        Span<float> keys = rows[..(PageLayout.PageSize * d)], values = rows[(PageLayout.PageSize * d)..];
+        for (var page = 0; page * PageLayout.PageSize < history; page++)
+        {
+            var first = page * PageLayout.PageSize;
+            if (_cache.Table(PoolKind.Hot, slot)[page] != 0)
+            {
+                _cache.Keys(PoolKind.Hot, slot, page, layer).CopyTo(keys);
+                _cache.Values(PoolKind.Hot, slot, page, layer).CopyTo(values);
+            }
+            else
+            {
+                ReconstructPages.Run(LatentPage(slot, page), first, _rope, _basis.Layer(layer), _cache.Layout, layer, keys, values);
+            }
+
+            for (var t = 0; t < PageLayout.PageSize; t++)
+            {
+                lane.Store(offset + first + t, keys.Slice(t * d, d), values.Slice(t * d, d));
+            }
+        }
+    }
+
+    /// <summary>Writes a prompt's pages of one layer from the lane as its length demands: hot, latent, or page 0 both.</summary>
+    public void WritePages(CpuLane lane, int slot, int layer, int offset, int history, int length)
+    {
+        _firstPage = history / PageLayout.PageSize;
+        for (var page = _firstPage; page < CacheTimeline.PagesOf(length); page++)
+        {
+            if (CacheTimeline.NeedsHot(page, length, _spec))
+            {
+                var first = page * PageLayout.PageSize;
+                lane.WritePages(_cache, PoolKind.Hot, slot, layer, offset, first, Math.Min(first + PageLayout.PageSize, length));
+            }
+        }
+
+        (_lane, _laneOffset, _slot, _layer) = (lane, offset, slot, layer);
+        _team.Run(Math.Max(0, CacheTimeline.LatentPages(length, _spec) - _firstPage), _compressPage);
+    }
+
+    /// <summary>Scores one of the team's equal shares of a row's latent pages.</summary>
+    private void ScorePart(int chunk, int worker)
+    {
+        var (r, part) = Math.DivRem(chunk, _team.Count);
+        if (!NeedsScores(r))
+        {
+            return;
+        }
+
+        int sinks = CacheTimeline.SinkCount(_lengths[r], _spec), pages = CacheTimeline.LatentPages(_lengths[r], _spec);
+        for (var page = pages * part / _team.Count; page < pages * (part + 1) / _team.Count; page++)
+        {
+            var plane = new LatentPlanes(LatentPage(_rows[r].Slot, page), _cache.Layout, _layer).ScorePlane;
+            var skipped = page == 0 ? sinks : 0;
+            ScoreSelect.Score(
+                Queries.AsSpan(r * _spec.ScoreRank, _spec.ScoreRank), _codes[r], plane[(skipped * plane.Length / PageLayout.PageSize)..], _spec.LatentFormat, _basis.Layer(_layer),
+                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped));
+        }
+    }
+
+    private void SelectRow(int r, int worker)
+    {
+        var selected = Selected(r);
+        var first = CacheTimeline.SinkCount(_lengths[r], _spec);
+        SparseLayers[r] += IsSparse(r) ? 1 : 0;
+        if (NeedsScores(r))
+        {
+            ScoreSelect.Select(_keys.AsSpan(r * _candidates, CacheTimeline.CandidateCount(_lengths[r], _spec)), first, selected);
+            ScoredLayers[r]++;
+            return;
+        }
+
+        for (var i = 0; i < selected.Length; i++)
+        {
+            selected[i] = first + i;
+        }
+    }
+
+    private void CompressPage(int i, int worker)
+    {
+        var d = _model.KeyWidth;
+        var page = _firstPage + i;
+        var rows = _pageRows[worker].AsSpan();
+        Span<float> keys = rows[..(PageLayout.PageSize * d)], values = rows[(PageLayout.PageSize * d)..];
+        for (var t = 0; t < PageLayout.PageSize; t++)
+        {
+            _lane!.Load(_laneOffset + page * PageLayout.PageSize + t, keys.Slice(t * d, d), values.Slice(t * d, d));
+        }
+
+        FlushPages.Run(keys, values, page * PageLayout.PageSize, _rope, _basis.Layer(_layer), _cache.Layout, _layer, LatentPage(_slot, page));
+    }
+
+    private void Flush(int chunk, int worker)
+    {
+        var flush = _plan!.Flushes[chunk / _sparseLayers.Length];
+        var layer = _sparseLayers[chunk % _sparseLayers.Length];
+        var layout = _cache.Layout;
+        var hot = _cache.Page(PoolKind.Hot, flush.HotPage);
+        FlushPages.Run(
+            MemoryMarshal.Cast<byte, float>(hot.Slice((int)layout.KeyOffset(layer), layout.ExactPlaneBytes)),
+            MemoryMarshal.Cast<byte, float>(hot.Slice((int)layout.ValueOffset(layer), layout.ExactPlaneBytes)),
+            flush.Index * PageLayout.PageSize, _rope, _basis.Layer(layer), layout, layer, _cache.Page(PoolKind.Latent, flush.LatentPage));
+    }
+
+    private Span<byte> LatentPage(int slot, int page) => _cache.Page(PoolKind.Latent, _cache.Table(PoolKind.Latent, slot)[page]);
+}

@@ -1,0 +1,9 @@
+namespace Sals.Engine.Latent;
+
+/// <summary>What calibration found for one layer: both bases, cut to the largest rank asked for, and the whole spectra.</summary>
+/// <param name="Layer">Layer of the model.</param>
+/// <param name="Uncentred">Eigenvectors of the second moment, as the paper projects.</param>
+/// <param name="Centred">Eigenvectors of the covariance, with the mean that is subtracted before projection.</param>
+/// <param name="UncentredSpectrum">[D], all eigenvalues of the second moment, descending.</param>
+/// <param name="CentredSpectrum">[D], all eigenvalues of the covariance, descending.</param>
+public sealed record CalibratedLayer(int Layer, LatentBasisLayer Uncentred, LatentBasisLayer Centred, float[] UncentredSpectrum, float[] CentredSpectrum);

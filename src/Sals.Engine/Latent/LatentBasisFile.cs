@@ -1,0 +1,171 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using Sals.Engine.Models;
+
+namespace Sals.Engine.Latent;
+
+/// <summary>Where a basis came from, in the file's metadata.</summary>
+/// <param name="ModelFingerprint">Of the model whose keys were collected, see <see cref="Models.ModelFingerprint"/>.</param>
+/// <param name="DataFingerprint">Of the token sequences.</param>
+/// <param name="TokenCount">Tokens that went through the model.</param>
+public sealed record LatentBasisOrigin(string ModelFingerprint, string DataFingerprint, long TokenCount);
+
+/// <summary>
+/// Calibrated bases as a safetensors file. Metadata: format "sals-basis", version, model and data fingerprint, tokens, key_width, layer_count, rank.
+/// For each calibrated layer i, all F32: <c>layers.i.mean</c> [D] and for v = uncentred (of the paper) and centred:
+/// <c>layers.i.v.vectors</c> [rank, D], one eigenvector a row, largest eigenvalue first; <c>layers.i.v.eigenvalues</c> [D], the whole spectrum;
+/// <c>layers.i.v.latent_mean</c> [rank]. Mean and variance of a score follow from latent_mean and eigenvalue - latent_mean^2, the int8 scale of a
+/// coordinate is 6 sqrt(eigenvalue) / 127.
+/// </summary>
+public static class LatentBasisFile
+{
+    private const string Format = "sals-basis";
+    private const string Version = "1";
+
+    /// <summary>Writes atomically; the same content gives the same bytes.</summary>
+    public static void Write(string path, LatentBasisOrigin origin, int layerCount, IReadOnlyList<CalibratedLayer> layers)
+    {
+        var writer = new SafetensorsWriter();
+        var first = layers[0].Uncentred;
+        writer.Metadata["format"] = Format;
+        writer.Metadata["version"] = Version;
+        writer.Metadata["model_fingerprint"] = origin.ModelFingerprint;
+        writer.Metadata["data_fingerprint"] = origin.DataFingerprint;
+        writer.Metadata["tokens"] = origin.TokenCount.ToString(CultureInfo.InvariantCulture);
+        writer.Metadata["key_width"] = first.Width.ToString(CultureInfo.InvariantCulture);
+        writer.Metadata["layer_count"] = layerCount.ToString(CultureInfo.InvariantCulture);
+        writer.Metadata["rank"] = first.Rank.ToString(CultureInfo.InvariantCulture);
+        foreach (var layer in layers)
+        {
+            writer.Add($"layers.{layer.Layer}.mean", SafetensorsType.F32, layer.Centred.Mean, layer.Centred.Width);
+            Add(writer, $"layers.{layer.Layer}.uncentred", layer.Uncentred, layer.UncentredSpectrum);
+            Add(writer, $"layers.{layer.Layer}.centred", layer.Centred, layer.CentredSpectrum);
+        }
+
+        writer.Write(path);
+    }
+
+    /// <summary>The basis that <paramref name="spec"/> asks for: its compressed layers, its rank, centred or not.</summary>
+    /// <exception cref="LatentBasisException">No basis file, another version or model, too low a rank or a layer missing.</exception>
+    public static LatentBasis Read(string path, LatentSpec spec, ModelConfig model, string modelFingerprint)
+    {
+        try
+        {
+            using var file = new SafetensorsFile(path);
+            Check(file, spec, model, modelFingerprint);
+            var layers = new LatentBasisLayer?[spec.LayerCount];
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            foreach (var i in spec.SparseLayers)
+            {
+                layers[i] = ReadLayer(file, i, spec.Centred, spec.Rank, model.KeyWidth);
+                hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Vectors.AsSpan()));
+                hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Mean.AsSpan()));
+            }
+
+            return new LatentBasis(layers, Convert.ToHexStringLower(hash.GetHashAndReset())[..16]);
+        }
+        catch (ModelLoadException e)
+        {
+            throw new LatentBasisException($"The basis file cannot be read: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Everything in the file, for reports.</summary>
+    /// <exception cref="LatentBasisException">No basis file.</exception>
+    public static (LatentBasisOrigin Origin, IReadOnlyList<CalibratedLayer> Layers) ReadAll(string path)
+    {
+        try
+        {
+            using var file = new SafetensorsFile(path);
+            CheckFormat(file);
+            int rank = Number(file, "rank"), width = Number(file, "key_width");
+            return (
+                new LatentBasisOrigin(Text(file, "model_fingerprint"), Text(file, "data_fingerprint"), long.Parse(Text(file, "tokens"), CultureInfo.InvariantCulture)),
+                [.. Enumerable.Range(0, Number(file, "layer_count")).Where(i => file.Entries.ContainsKey($"layers.{i}.mean")).Select(i => new CalibratedLayer(
+                    i, ReadLayer(file, i, false, rank, width), ReadLayer(file, i, true, rank, width),
+                    Values(file, $"layers.{i}.uncentred.eigenvalues", 1, width), Values(file, $"layers.{i}.centred.eigenvalues", 1, width)))]);
+        }
+        catch (ModelLoadException e)
+        {
+            throw new LatentBasisException($"The basis file cannot be read: {e.Message}", e);
+        }
+    }
+
+    private static void Add(SafetensorsWriter writer, string name, LatentBasisLayer basis, float[] spectrum)
+    {
+        writer.Add($"{name}.vectors", SafetensorsType.F32, basis.Vectors, basis.Rank, basis.Width);
+        writer.Add($"{name}.eigenvalues", SafetensorsType.F32, spectrum, spectrum.Length);
+        writer.Add($"{name}.latent_mean", SafetensorsType.F32, basis.LatentMean, basis.Rank);
+    }
+
+    private static LatentBasisLayer ReadLayer(SafetensorsFile file, int layer, bool centred, int rank, int width)
+    {
+        var name = $"layers.{layer}.{(centred ? "centred" : "uncentred")}";
+        return new LatentBasisLayer(
+            Values(file, $"{name}.vectors", rank, width),
+            centred ? Values(file, $"layers.{layer}.mean", 1, width) : new float[width],
+            Values(file, $"{name}.eigenvalues", 1, width)[..rank],
+            Values(file, $"{name}.latent_mean", 1, Number(file, "rank"))[..rank]);
+    }
+
+    /// <summary>The first <paramref name="rows"/> rows of a tensor, all finite.</summary>
+    private static float[] Values(SafetensorsFile file, string name, int rows, int columns)
+    {
+        var tensor = file.Tensor(name);
+        if (tensor.Rows < rows || tensor.Columns != columns)
+        {
+            throw new ModelLoadException(file.Path, name, $"at least {rows} rows of {columns}", $"[{tensor.Rows}, {tensor.Columns}]");
+        }
+
+        var values = new float[rows * columns];
+        tensor.Read(0, rows, values);
+        return values.All(float.IsFinite) ? values : throw new ModelLoadException(file.Path, name, "finite numbers", "a NaN or an infinity");
+    }
+
+    private static void Check(SafetensorsFile file, LatentSpec spec, ModelConfig model, string modelFingerprint)
+    {
+        CheckFormat(file);
+        var found = Text(file, "model_fingerprint");
+        if (found != modelFingerprint)
+        {
+            throw new LatentBasisException($"{file.Path} was calibrated for the model with fingerprint {ModelLoadException.Shown(found)}, but this model's is {modelFingerprint}. Run 'sals calibrate' for this model.");
+        }
+
+        if (Number(file, "key_width") != model.KeyWidth || Number(file, "layer_count") != model.LayerCount)
+        {
+            throw new LatentBasisException($"{file.Path} is for {Number(file, "layer_count")} layers of key width {Number(file, "key_width")}, the model has {model.LayerCount} of {model.KeyWidth}.");
+        }
+
+        if (Number(file, "rank") < spec.Rank)
+        {
+            throw new LatentBasisException($"{file.Path} holds rank {Number(file, "rank")}, the settings ask for rank {spec.Rank}. Run 'sals calibrate' with a larger --ranks.");
+        }
+
+        foreach (var layer in spec.SparseLayers.Where(layer => !file.Entries.ContainsKey($"layers.{layer}.mean")))
+        {
+            throw new LatentBasisException($"{file.Path} has no basis for layer {layer}, which the settings compress.");
+        }
+    }
+
+    private static void CheckFormat(SafetensorsFile file)
+    {
+        if (file.Metadata.GetValueOrDefault("format") != Format)
+        {
+            throw new LatentBasisException($"{file.Path} is no basis file: its metadata has no format \"{Format}\".");
+        }
+
+        if (Text(file, "version") != Version)
+        {
+            throw new LatentBasisException($"{file.Path} has version {ModelLoadException.Shown(Text(file, "version"))}, expected {Version}.");
+        }
+    }
+
+    private static string Text(SafetensorsFile file, string key) =>
+        file.Metadata.TryGetValue(key, out var text) ? text : throw new LatentBasisException($"{file.Path}: the metadata has no {key}.");
+
+    private static int Number(SafetensorsFile file, string key) =>
+        int.TryParse(Text(file, key), NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+            ? value
+            : throw new LatentBasisException($"{file.Path}: the metadata's {key} is no number: {ModelLoadException.Shown(Text(file, key))}.");
+}
