@@ -68,6 +68,25 @@ public sealed class Scheduler
         }
     }
 
+    /// <summary>
+    /// Takes slot and pages from a running sequence as soon as no step in flight names it; it waits again, prefills its prompt again and replays
+    /// its tokens. False when it is not running.
+    /// </summary>
+    public bool Preempt(Sequence sequence)
+    {
+        if (!_running.Remove(sequence))
+        {
+            return false;
+        }
+
+        sequence.State = SequenceState.Preempted;
+        sequence.Generation.Handle.Trace.Preemptions++;
+        _stats.Preemptions++;
+        _leaving.Add(sequence);
+        LetGo();
+        return true;
+    }
+
     /// <summary>Tells every live choice that the engine failed.</summary>
     public void Fail(IEnumerable<Generation> live, string message)
     {
@@ -199,13 +218,8 @@ public sealed class Scheduler
     {
         var requester = _running[index];
         var victim = _running[^1];
-        _running.RemoveAt(_running.Count - 1);
-        victim.State = SequenceState.Preempted;
-        victim.Generation.Handle.Trace.Preemptions++;
-        _stats.Preemptions++;
-        _leaving.Add(victim);
         var now = victim.InFlight == 0;
-        LetGo();
+        Preempt(victim);
         return now && victim != requester;
     }
 

@@ -1,4 +1,3 @@
-using Sals.Engine.Backends;
 using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
@@ -45,12 +44,10 @@ public class SchedulerStormTests
     {
         var random = new Random(seed * 7919 + lookAhead);
         var backend = new FakeBackend(slots: 6, maxModelLength: 640, pages: 12, lookAhead: lookAhead, spec: Spec(cache));
-        var stats = new EngineStats();
-        var scheduler = new Scheduler(backend.Info, new EngineOptions { CheckIntegrity = true, Fingerprint = "fake" }, stats, TimeProvider.System);
-        var steps = Enumerable.Range(0, lookAhead + 1).Select(_ => new PlannedStep(6, 640)).ToArray();
-        var inFlight = new Queue<(PlannedStep, StepTicket)>();
+        var driver = new StepDriver(backend);
+        var (scheduler, stats) = (driver.Scheduler, driver.Stats);
         var live = new List<Generation>();
-        int next = 0, started = 0, checkedTexts = 0, hits = 0;
+        int started = 0, checkedTexts = 0, hits = 0;
         var shared = Tokens(random, 400);
         var iterations = 40000;
         while (started < 400 || live.Count > 0)
@@ -59,9 +56,7 @@ public class SchedulerStormTests
             if (started < 400 && live.Count < 12 && random.Next(3) == 0)
             {
                 started++;
-                var generation = NewGeneration(random, shared);
-                live.Add(generation);
-                scheduler.Add(generation);
+                live.Add(driver.Add(NewRequest(random, shared)));
             }
 
             if (live.Count > 0 && random.Next(12) == 0)
@@ -70,20 +65,7 @@ public class SchedulerStormTests
                 scheduler.Abort(victim, random.Next(2) == 0 ? -1 : random.Next(victim.Choices.Length));
             }
 
-            var step = steps[next];
-            if (scheduler.Plan(step))
-            {
-                inFlight.Enqueue((step, backend.Submit(step.Plan)));
-                next = (next + 1) % steps.Length;
-            }
-
-            if (inFlight.Count > lookAhead || (step.Plan.IsEmpty && inFlight.Count > 0))
-            {
-                var (oldest, ticket) = inFlight.Dequeue();
-                backend.Collect(ticket, oldest.Result);
-                scheduler.Commit(oldest);
-            }
-
+            driver.Step();
             for (var i = live.Count - 1; i >= 0; i--)
             {
                 if (live[i].Unfinished == 0)
@@ -95,35 +77,25 @@ public class SchedulerStormTests
             }
         }
 
-        while (inFlight.TryDequeue(out var rest))
-        {
-            backend.Collect(rest.Item2, rest.Item1.Result);
-            scheduler.Commit(rest.Item1);
-        }
-
-        Assert.False(scheduler.HasWork);
-        scheduler.ClearPrefixes();
-        scheduler.CheckIntegrity();
-        Assert.Equal(0, stats.CacheBytesUsed);
+        driver.ExpectEmpty();
         Assert.All(PoolKinds.All, kind => Assert.Equal(0, stats.PagesUsed(kind)));
         Assert.True(checkedTexts > 100 && stats.Preemptions > 5 && hits > 20, $"the storm was a breeze: {checkedTexts} texts, {stats.Preemptions} preemptions, {hits} hits");
     }
 
     private static int[] Tokens(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.Next(1000))];
 
-    private static Generation NewGeneration(Random random, int[] shared)
+    private static GenerationRequest NewRequest(Random random, int[] shared)
     {
         // half of the prompts share a prefix of some length
         var own = Tokens(random, random.Next(1, 200));
         int[] prompt = random.Next(2) == 0 ? own : [.. shared[..random.Next(60, 400)], .. own[..Math.Min(own.Length, 30)]];
-        var request = EngineHarness.Request(
+        return EngineHarness.Request(
             prompt,
             random.Next(1, Math.Min(180, 640 - prompt.Length)),
             random.Next(4) == 0 ? random.Next(1, 4) : 1,
             new SamplingOptions { Seed = (ulong)random.Next(4) },
             random.Next(2) == 0 ? [FakeBackend.StopToken] : [],
             random.Next(8) == 0 ? "tenant" : null);
-        return new Generation(new GenerationHandle(request, (_, _) => { }), "fake");
     }
 
     private static int CheckText(Generation generation)
