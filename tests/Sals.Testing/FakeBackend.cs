@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Sals.Engine;
 using Sals.Engine.Backends;
 using Sals.Engine.Latent;
@@ -148,11 +149,12 @@ public sealed class FakeBackend : IStepBackend
         return hash ^ (hash >> 29);
     }
 
-    private static void Require(bool condition, string message)
+    // the message is built only when it is needed: these checks run for every token of every step
+    private static void Require(bool condition, [InterpolatedStringHandlerArgument(nameof(condition))] ref BrokenPlan message)
     {
         if (!condition)
         {
-            throw new InvalidOperationException("The plan breaks the contract: " + message);
+            throw new InvalidOperationException("The plan breaks the contract: " + message.Text);
         }
     }
 
@@ -196,15 +198,15 @@ public sealed class FakeBackend : IStepBackend
     private void Prefill(in PrefillSlice slice, List<(int Slot, int Token)> rows)
     {
         var key = (slice.Lane, slice.LaneOffset);
-        Require(slice.LaneOffset + slice.PromptLength <= Info.LaneLengths[slice.Lane], "a prompt longer than its lane");
+        Require(slice.LaneOffset + slice.PromptLength <= Info.LaneLengths[slice.Lane], $"a prompt longer than its lane");
         if (!_lanes.TryGetValue(key, out var cursor) || cursor.Owner != slice.Slots[0] || (slice.FirstLayer == 0 && slice.FirstToken == slice.HistoryLength))
         {
             _lanes[key] = cursor = new Cursor { Owner = slice.Slots[0], Token = slice.HistoryLength };
         }
 
         Require(slice.FirstLayer == cursor.Layer && slice.FirstToken == cursor.Token, $"slice ({slice.FirstLayer}, {slice.FirstToken}) out of order");
-        Require(slice.EndLayer == slice.FirstLayer + 1 || (slice.FirstToken == slice.HistoryLength && slice.EndToken == slice.PromptLength), "a slice of several layers must cover the prompt");
-        Require(slice.EndToken == slice.PromptLength || (slice.EndToken - slice.FirstToken) % Info.PrefillChunk == 0, "a slice that is not a multiple of the chunk");
+        Require(slice.EndLayer == slice.FirstLayer + 1 || (slice.FirstToken == slice.HistoryLength && slice.EndToken == slice.PromptLength), $"a slice of several layers must cover the prompt");
+        Require(slice.EndToken == slice.PromptLength || (slice.EndToken - slice.FirstToken) % Info.PrefillChunk == 0, $"a slice that is not a multiple of the chunk");
         var owner = _slots[slice.Slots[0]];
         var prompt = slice.Prompt.Span;
         for (var t = 0; t < slice.HistoryLength; t++)
@@ -219,7 +221,7 @@ public sealed class FakeBackend : IStepBackend
 
         cursor.Token = slice.EndToken == slice.PromptLength ? slice.HistoryLength : slice.EndToken;
         cursor.Layer = slice.EndToken == slice.PromptLength ? slice.EndLayer : slice.FirstLayer;
-        Require(slice.Samples == (cursor.Layer == Info.LayerCount), "a slice that samples without being the last");
+        Require(slice.Samples == (cursor.Layer == Info.LayerCount), $"a slice that samples without being the last");
         if (!slice.Samples)
         {
             return;
@@ -317,6 +319,24 @@ public sealed class FakeBackend : IStepBackend
         }
 
         return page;
+    }
+
+    [InterpolatedStringHandler]
+    private ref struct BrokenPlan
+    {
+        private DefaultInterpolatedStringHandler _text;
+
+        public BrokenPlan(int literals, int values, bool condition, out bool wanted)
+        {
+            wanted = !condition;
+            _text = wanted ? new DefaultInterpolatedStringHandler(literals, values) : default;
+        }
+
+        public string Text => _text.ToStringAndClear();
+
+        public void AppendLiteral(string text) => _text.AppendLiteral(text);
+
+        public void AppendFormatted<T>(T value) => _text.AppendFormatted(value);
     }
 
     private sealed class Slot

@@ -24,7 +24,19 @@ public sealed class CachePools
     public PagePool this[PoolKind kind] => _pools[(int)kind];
 
     /// <summary>Bytes of pages with at least one reference, the index's included.</summary>
-    public long UsedBytes => _pools.Sum(pool => pool.UsedPages * pool.PageBytes);
+    public long UsedBytes
+    {
+        get
+        {
+            var bytes = 0L;
+            foreach (var pool in _pools)
+            {
+                bytes += pool.UsedPages * pool.PageBytes;
+            }
+
+            return bytes;
+        }
+    }
 
     /// <summary>Bytes of pages that only the index holds. Walks the index: not for every step.</summary>
     public long IdleBytes => _pools.Sum(pool => Index.IdlePages(pool.Kind) * pool.PageBytes);

@@ -54,6 +54,7 @@ public sealed class Scheduler
     {
         generation.Arrival = _arrivals++;
         _waiting.Enqueue(new Prefill(generation.Choices));
+        UpdateGauges();
     }
 
     /// <summary>Ends one choice, or all for -1, wherever they are; ended choices are left alone.</summary>
@@ -66,6 +67,8 @@ public sealed class Scheduler
                 Finish(sequence, FinishReason.Abort, null);
             }
         }
+
+        UpdateGauges();
     }
 
     /// <summary>
@@ -488,7 +491,13 @@ public sealed class Scheduler
 
     private void UpdateGauges()
     {
-        _stats.Running = _running.Count + _prefilling.Sum(prefill => prefill.Sequences.Length);
+        var running = _running.Count;
+        foreach (var prefill in _prefilling)
+        {
+            running += prefill.Sequences.Length;
+        }
+
+        _stats.Running = running;
         _stats.Waiting = _waiting.Count;
         // walking the index costs time, so the idle part is refreshed now and then and whenever the engine comes to rest
         if (_stats.Steps % 32 == 0 || !HasWork)
