@@ -1,0 +1,71 @@
+using Sals.Kernels.Cuda.Interop;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Compilation;
+
+/// <summary>Blocks of a grid, or threads of a block.</summary>
+public readonly record struct Extent(int X, int Y = 1, int Z = 1);
+
+/// <summary>A loaded entry point and the one way to launch it: a single argument struct by value.</summary>
+public sealed unsafe class Kernel
+{
+    private const int DefaultSharedLimit = 48 * 1024;
+    private readonly nint _function;
+    private int _sharedLimit = DefaultSharedLimit;
+
+    internal Kernel(string name, nint function)
+    {
+        Name = name;
+        _function = function;
+    }
+
+    public string Name { get; }
+
+    public int Registers => Read(FunctionAttribute.Registers);
+
+    /// <summary>Bytes of local memory a thread uses; 0 in a good kernel.</summary>
+    public int LocalBytes => Read(FunctionAttribute.LocalBytes);
+
+    /// <summary>Static shared memory of a block.</summary>
+    public int StaticSharedBytes => Read(FunctionAttribute.SharedBytes);
+
+    /// <summary>Raises the limit on dynamic shared memory. Called once by launchers that need more than 48 KiB, never inside a capture.</summary>
+    public void AllowShared(int bytes)
+    {
+        if (bytes > _sharedLimit)
+        {
+            Check.Ok(Driver.cuFuncSetAttribute(_function, FunctionAttribute.MaxDynamicSharedBytes, bytes), $"cuFuncSetAttribute({Name}, {bytes} bytes shared)");
+            _sharedLimit = bytes;
+        }
+    }
+
+    /// <summary>Blocks of this kernel that fit on a multiprocessor at once.</summary>
+    public int BlocksPerMultiprocessor(int threads, int sharedBytes)
+    {
+        Check.Ok(Driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(out var blocks, _function, threads, (nuint)sharedBytes));
+        return blocks;
+    }
+
+    /// <summary>Enqueues one launch. Allocates nothing.</summary>
+    public void Launch<TArguments>(CudaStream stream, Extent grid, Extent block, int sharedBytes, in TArguments arguments)
+        where TArguments : unmanaged
+    {
+        fixed (TArguments* pointer = &arguments)
+        {
+            void* parameter = pointer;
+            var status = Driver.cuLaunchKernel(
+                _function, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)block.Y, (uint)block.Z, (uint)sharedBytes, stream.Handle, &parameter, null);
+            if (status != DriverStatus.Success)
+            {
+                // the text is built only when it is needed: this is the hot path
+                Check.Ok(status, $"{Name}<<<({grid.X},{grid.Y},{grid.Z}), ({block.X},{block.Y},{block.Z}), {sharedBytes}>>>");
+            }
+        }
+    }
+
+    private int Read(FunctionAttribute attribute)
+    {
+        Check.Ok(Driver.cuFuncGetAttribute(out var value, attribute, _function));
+        return value;
+    }
+}
