@@ -164,8 +164,13 @@ public sealed class Plans
 
     private void Grow(int slot, int length)
     {
-        foreach (var pool in PoolKinds.All.Where(p => p != PoolKind.Latent && _backend.Info.BytesOf(p) > 0))
+        foreach (var pool in PoolKinds.All)
         {
+            if (pool == PoolKind.Latent || _backend.Info.BytesOf(pool) == 0)
+            {
+                continue;
+            }
+
             for (var index = 0; index * PageLayout.PageSize < length; index++)
             {
                 // a page that is already latent keeps a hot copy only where it holds sinks

@@ -32,7 +32,7 @@ public static class TinyModel
     {
         var c = config ?? Config();
         var random = new Random(seed);
-        var embedding = Matrix("embedding", c.VocabularySize, c.HiddenSize, 1);
+        var embedding = Matrix("embedding", c.VocabularySize, c.HiddenSize, 0.3f);
         var layers = new LayerWeights[c.LayerCount];
         for (var l = 0; l < layers.Length; l++)
         {
@@ -59,7 +59,7 @@ public static class TinyModel
             };
         }
 
-        var head = c.TiedEmbeddings ? embedding : Matrix("head", c.VocabularySize, c.HiddenSize, 1);
+        var head = c.TiedEmbeddings ? embedding : Matrix("head", c.VocabularySize, c.HiddenSize, 0.3f);
         return new ModelWeights(c, embedding, layers, Norm("final_norm", c.HiddenSize), head, new Nothing());
 
         ArrayTensor Matrix(string name, int rows, int columns, float scale) =>

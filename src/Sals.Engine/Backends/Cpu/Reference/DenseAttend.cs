@@ -56,25 +56,28 @@ internal static class DenseAttend
         }
     }
 
-    /// <summary>scores[t] = q . keys[t]</summary>
+    /// <summary>scores[t] = q . keys[t]; two partial sums of 16 lanes, then their total.</summary>
     /// <param name="keys">Rows of <paramref name="stride"/>, the first DH of each.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void Score(ReadOnlySpan<float> q, ReadOnlySpan<float> keys, int stride, Span<float> scores)
     {
+        ref var query = ref MemoryMarshal.GetReference(q);
+        var pairs = (nuint)(q.Length & ~((2 * Lanes) - 1));
         for (var t = 0; t < scores.Length; t++)
         {
-            var key = keys.Slice(t * stride, q.Length);
-            var sums = Vector512<float>.Zero;
-            var i = 0;
-            for (; i <= q.Length - Lanes; i += Lanes)
+            ref var key = ref MemoryMarshal.GetReference(keys.Slice(t * stride, q.Length));
+            Vector512<float> a = default, b = default;
+            nuint i = 0;
+            for (; i < pairs; i += 2 * Lanes)
             {
-                sums = Vector512.FusedMultiplyAdd(Vector512.Create(q.Slice(i, Lanes)), Vector512.Create(key.Slice(i, Lanes)), sums);
+                a = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref query, i), Vector512.LoadUnsafe(ref key, i), a);
+                b = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref query, i + Lanes), Vector512.LoadUnsafe(ref key, i + Lanes), b);
             }
 
-            var sum = Vector512.Sum(sums);
-            for (; i < q.Length; i++)
+            var sum = Vector512.Sum(a + b);
+            for (; i < (nuint)q.Length; i++)
             {
-                sum = MathF.FusedMultiplyAdd(q[i], key[i], sum);
+                sum = MathF.FusedMultiplyAdd(Unsafe.Add(ref query, i), Unsafe.Add(ref key, i), sum);
             }
 
             scores[t] = sum;
