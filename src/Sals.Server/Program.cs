@@ -5,6 +5,7 @@ using Sals.Server.Commands;
 var verbs = new[]
 {
     ServeCommand.Create(),
+    DoctorCommand.Create(),
 };
 
 var root = new RootCommand("Sals: an OpenAI-compatible inference server for long contexts. Without a verb: serve.");

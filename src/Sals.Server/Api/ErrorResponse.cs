@@ -62,7 +62,11 @@ public static class ErrorResponse
         }
         catch (Exception) when (context.RequestAborted.IsCancellationRequested)
         {
-            context.Response.StatusCode = context.Response.HasStarted ? context.Response.StatusCode : ClientClosed;
+            // nobody reads it; it is for whoever counts statuses
+            if (!context.Response.HasStarted)
+            {
+                context.Response.StatusCode = ClientClosed;
+            }
         }
         catch (Exception exception) when (!context.Response.HasStarted)
         {

@@ -25,6 +25,11 @@ public static class RequestBody
             var place = exception is { LineNumber: { } line, BytePositionInLine: { } column } ? $" at line {line + 1}, byte {column + 1}" : "";
             throw new ApiException(ApiError.Invalid(null, $"The body is not valid JSON{place}."));
         }
+        catch (InvalidOperationException)
+        {
+            // the search for duplicate names met one that is half a surrogate pair
+            throw NotUnicode();
+        }
     }
 
     /// <summary>Reads the fields of a parsed body, where text that is no Unicode may still hide.</summary>
@@ -36,7 +41,10 @@ public static class RequestBody
         }
         catch (InvalidOperationException)
         {
-            throw new ApiException(ApiError.Invalid(null, "The body contains a text or a field name that is not valid Unicode."));
+            throw NotUnicode();
         }
     }
+
+    private static ApiException NotUnicode() =>
+        new(ApiError.Invalid(null, "The body contains a text or a field name that is not valid Unicode."));
 }

@@ -8,7 +8,8 @@ namespace Sals.Server.Hosting;
 
 /// <summary>How long sequences may be and how much memory their keys and values get; "auto" is resolved here.</summary>
 /// <param name="Shortened">auto gave less than the model supports.</param>
-public sealed record CachePlan(int MaxModelLength, long CacheBytes, bool Shortened)
+/// <param name="Tokens">What the cache holds.</param>
+public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens, bool Shortened)
 {
     /// <summary>Share of the free memory that a CPU cache takes unless told otherwise.</summary>
     private const int FreeShare = 4;
@@ -36,17 +37,21 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, bool Shorten
         var slabs = ((needed / pageBytes * options.MaxSequences) + pagesPerSlab) / pagesPerSlab;
         var bytes = options.KvCacheBytes ?? Math.Min(slabs * slab, Math.Max(free / FreeShare / slab, 2) * slab);
         bytes = Math.Max(bytes / slab, 2) * slab;
-        var fits = (int)Math.Min(wanted, MemoryBudget.Tokens(bytes, slab, pageBytes));
+        var tokens = MemoryBudget.Tokens(bytes, slab, pageBytes);
+        var fits = (int)Math.Min(wanted, tokens);
         if (fits >= wanted)
         {
-            return new CachePlan(wanted, bytes, Shortened: false);
+            return new CachePlan(wanted, bytes, tokens, Shortened: false);
         }
 
         return options.MaxModelLength is null && fits >= PageLayout.PageSize
-            ? new CachePlan(fits, bytes, Shortened: true)
+            ? new CachePlan(fits, bytes, tokens, Shortened: true)
             : throw new SettingException(string.Create(CultureInfo.InvariantCulture,
                 $"--max-model-len: one sequence of {wanted:#,0} tokens needs {MemoryBudget.Bytes(needed)} of cache, found {MemoryBudget.Bytes(bytes)}, which holds {fits:#,0}; lower it or raise --kv-cache-memory-bytes"));
     }
+
+    public string Describe(int sequences) => string.Create(CultureInfo.InvariantCulture,
+        $"KV cache: {Tokens:#,0} tokens in {MemoryBudget.Bytes(CacheBytes)}, {(double)Tokens / MaxModelLength:0.00} x concurrency at {MaxModelLength:#,0} tokens, {sequences} sequences at once");
 
     private static long Needed(int length, long pageBytes) => ((long)length + PageLayout.PageSize - 1) / PageLayout.PageSize * pageBytes;
 }

@@ -37,6 +37,9 @@ public sealed record LoadedModel : IDisposable
     /// <summary>Lines about the model and its memory for the start of the log.</summary>
     public IReadOnlyList<string> Facts { get; init; } = [];
 
+    /// <summary>Where memory is going to be used, before it is.</summary>
+    public string Budget { get; init; } = "";
+
     /// <summary>Said as warnings at start.</summary>
     public IReadOnlyList<string> Warnings { get; init; } = [];
 

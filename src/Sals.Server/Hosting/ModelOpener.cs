@@ -4,6 +4,7 @@ using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
+using Sals.Engine.Text.Jinja;
 using Sals.Server.Options;
 
 namespace Sals.Server.Hosting;
@@ -16,6 +17,7 @@ public static class ModelOpener
 
     /// <exception cref="ModelLoadException">The folder or one of its files cannot be used.</exception>
     /// <exception cref="TokenizerException">The tokenizer cannot be used.</exception>
+    /// <exception cref="TemplateException">The chat template cannot be read.</exception>
     /// <exception cref="SettingException">A setting does not fit the model or the machine.</exception>
     public static LoadedModel Open(SalsOptions options)
     {
@@ -48,6 +50,7 @@ public static class ModelOpener
                 Root = root,
                 Names = options.ServedModelNames.Length > 0 ? options.ServedModelNames : [root],
                 Tokenizer = tokenizer,
+                Template = tokenizer is not null && ChatTemplate.Load(path, options.ChatTemplateFile) is { } template ? ChatRendering.With(template) : null,
                 Defaults = options.UseGenerationConfig ? folder.Generation : GenerationDefaults.None,
                 EndTokenIds = config.EndTokenIds,
                 VocabularySize = vocabulary,
@@ -60,6 +63,7 @@ public static class ModelOpener
                 },
                 KvCache = options.KvCache,
                 Facts = Facts(root, config, cpu),
+                Budget = plan.Describe(options.MaxSequences),
                 Warnings = Warnings(config, plan),
                 CreateBackend = () => new CpuBackend(folder.Weights, cpu),
                 Resources = folder,

@@ -1,0 +1,50 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using Xunit;
+
+namespace Sals.Server.Tests.Flow;
+
+/// <summary>Programs that are not part of the repository: a missing one is a reported skip, a failure when CI=true.</summary>
+public static class Outside
+{
+    /// <summary>Runs a script of tests/oracles with Node and the packages of its lock file; returns what it printed.</summary>
+    public static async Task<string> NodeAsync(string script, params string[] arguments)
+    {
+        var folder = Path.Combine(Repository(), "tests", "oracles");
+        Require(Directory.Exists(Path.Combine(folder, "node_modules", "openai")), $"the npm packages: run npm ci in tests/oracles");
+        var start = new ProcessStartInfo("node", [Path.Combine(folder, script), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = folder,
+        };
+        Process? process = null;
+        try
+        {
+            process = Process.Start(start);
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            Require(false, "node");
+        }
+
+        using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        var output = process!.StandardOutput.ReadToEndAsync(limit.Token);
+        var errors = process.StandardError.ReadToEndAsync(limit.Token);
+        await process.WaitForExitAsync(limit.Token);
+        Assert.True(process.ExitCode == 0, $"{script}: {await errors}{await output}");
+        return await output;
+    }
+
+    private static void Require(bool found, string what)
+    {
+        if (!found && string.Equals(Environment.GetEnvironmentVariable("CI"), "true", StringComparison.OrdinalIgnoreCase))
+        {
+            Assert.Fail($"missing: {what}");
+        }
+
+        Assert.SkipUnless(found, $"missing: {what}");
+    }
+
+    private static string Repository([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
+}
