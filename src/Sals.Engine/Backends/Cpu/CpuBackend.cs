@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Sals.Engine.Backends.Cpu.Reference;
+using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
@@ -10,7 +11,7 @@ namespace Sals.Engine.Backends.Cpu;
 /// The readable backend, and the default without a GPU. Submit runs the step to its end; Collect hands over what it sampled.
 /// Weights are packed at construction, after which the <see cref="ModelWeights"/> may be disposed.
 /// </summary>
-public sealed class CpuBackend : IStepBackend
+public sealed class CpuBackend : IStepBackend, ICalibrationBackend
 {
     /// <summary>Capacity of the second lane, for prompts that need not wait behind a long one.</summary>
     private const int ShortLane = 16384;
@@ -161,6 +162,14 @@ public sealed class CpuBackend : IStepBackend
         Array.Copy(source.TopLogProbabilities, result.TopLogProbabilities, source.Count * StepResult.MaxTop);
         Array.Copy(source.SparseLayers, result.SparseLayers, source.Count);
         Array.Copy(source.ScoredLayers, result.ScoredLayers, source.Count);
+    }
+
+    public int MaxCalibrationLength => _forward.Lanes[0].Length;
+
+    public void AccumulateKeyCovariance(ReadOnlySpan<int> tokens, CovarianceSet keys)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(tokens.Length, MaxCalibrationLength);
+        _forward.AccumulateKeys(tokens, keys);
     }
 
     public void Dispose() => _team.Dispose();

@@ -1,6 +1,7 @@
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Sals.Engine.Backends.Cpu.Reference;
+using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
@@ -63,6 +64,7 @@ internal sealed class CpuForward
     private int _first;
     private int _skip;
     private bool _selects;
+    private float[]? _keysBeforeRope;
 
     /// <param name="sparse">The compressed layers' part; null when every layer is dense.</param>
     public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots, CpuSparse? sparse)
@@ -220,6 +222,29 @@ internal sealed class CpuForward
         PrefillBlock(first, count, endsPrompt: false);
     }
 
+    /// <summary>Runs a sequence through all layers in the first lane, without touching pages, and adds each layer's keys before rope to <paramref name="set"/>.</summary>
+    public void AccumulateKeys(ReadOnlySpan<int> tokens, CovarianceSet set)
+    {
+        (_lane, _laneOffset) = (Lanes[0], 0);
+        _keysBeforeRope = new float[BlockRows * _model.KeyWidth];
+        for (var t = 0; t < tokens.Length; t++)
+        {
+            _weights.Embedding.ReadRow(tokens[t], _lane.Hidden.AsSpan(t * H, H));
+        }
+
+        for (_layer = 0; _layer < _model.LayerCount; _layer++)
+        {
+            for (var first = 0; first < tokens.Length; first += BlockRows)
+            {
+                var count = Math.Min(BlockRows, tokens.Length - first);
+                PrefillBlock(first, count, endsPrompt: false);
+                set.Add(_layer, _keysBeforeRope.AsSpan(0, count * _model.KeyWidth));
+            }
+        }
+
+        _keysBeforeRope = null;
+    }
+
     private void PrefillBlock(int first, int count, bool endsPrompt)
     {
         _first = first;
@@ -327,7 +352,8 @@ internal sealed class CpuForward
 
     /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
     /// <param name="scored">Decode row whose scoring query is completed on the way; -1 = none.</param>
-    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker)
+    /// <param name="keysBeforeRope">[HK, DH], receives the keys that calibration looks at; empty otherwise.</param>
+    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> keysBeforeRope)
     {
         var layer = _weights.Layers[_layer];
         if (layer.QueryKeyValueBias is { } bias)
@@ -342,6 +368,11 @@ internal sealed class CpuForward
         if (scored >= 0)
         {
             _sparse!.FinishQuery(_layer, scored, worker, queries);
+        }
+
+        if (keysBeforeRope.Length > 0)
+        {
+            keys.CopyTo(keysBeforeRope);
         }
 
         Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
@@ -360,7 +391,7 @@ internal sealed class CpuForward
     {
         var (slot, _, position) = _decodeRows[r];
         var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-        FinishQueryKeyValue(row, position, _selects ? r : -1, worker);
+        FinishQueryKeyValue(row, position, _selects ? r : -1, worker, []);
         var (page, at) = Math.DivRem(position, PageLayout.PageSize);
         var d = _model.KeyWidth;
         row.Slice(_model.QueryWidth, d).CopyTo(_cache.Keys(_pools[_layer], slot, page, _layer)[(at * d)..]);
@@ -390,7 +421,7 @@ internal sealed class CpuForward
         for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
         {
             var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-            FinishQueryKeyValue(row, _first + r, -1, worker);
+            FinishQueryKeyValue(row, _first + r, -1, worker, _keysBeforeRope is null ? [] : _keysBeforeRope.AsSpan(r * d, d));
             _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
         }
     }
