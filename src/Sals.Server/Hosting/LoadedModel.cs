@@ -15,6 +15,9 @@ public sealed record LoadedModel : IDisposable
     /// <summary>Names that clients may ask for; the first is the one in answers and metrics.</summary>
     public required string[] Names { get; init; }
 
+    /// <summary>Null when there is no real model behind the backend (tests).</summary>
+    public ModelConfig? Config { get; init; }
+
     /// <summary>Null with --skip-tokenizer-init.</summary>
     public Tokenizer? Tokenizer { get; init; }
 

@@ -49,6 +49,7 @@ public static class ModelOpener
             {
                 Root = root,
                 Names = options.ServedModelNames.Length > 0 ? options.ServedModelNames : [root],
+                Config = config,
                 Tokenizer = tokenizer,
                 Template = tokenizer is not null && ChatTemplate.Load(path, options.ChatTemplateFile) is { } template ? ChatRendering.With(template) : null,
                 Defaults = options.UseGenerationConfig ? folder.Generation : GenerationDefaults.None,

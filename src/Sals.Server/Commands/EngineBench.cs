@@ -1,0 +1,127 @@
+using System.Diagnostics;
+using Sals.Engine;
+using Sals.Engine.Backends;
+using Sals.Engine.Backends.Cpu;
+using Sals.Engine.Models;
+using Sals.Engine.Sampling;
+using Sals.Server.Hosting;
+
+namespace Sals.Server.Commands;
+
+/// <summary>One prompt length: medians over the runs.</summary>
+/// <param name="TokensPerSecond">Prompt tokens over the time from the first prefill slice to the first token.</param>
+/// <param name="FirstTokenSeconds">From arrival to the first token.</param>
+public sealed record PrefillFigure(int PromptTokens, double TokensPerSecond, double FirstTokenSeconds, double GigaflopsPerSecond, double ShareOfPeak);
+
+/// <summary>One batch size: tokens of all streams a second while all of them run.</summary>
+/// <param name="ShareOfBandwidth">Of the machine's measured read bandwidth, counting weights once a step; null when the backend does not say.</param>
+public sealed record DecodeFigure(int Streams, double TokensPerSecond, double StepMilliseconds, double? GigabytesPerSecond, double? ShareOfBandwidth);
+
+public sealed record BenchReport(
+    string Model, string Backend, int Threads, double MachineGigabytesPerSecond, double MachineGigaflopsPerSecond,
+    IReadOnlyList<PrefillFigure> Prefill, IReadOnlyList<DecodeFigure> Decode, long WeightBytes, long CacheBytes, long ResidentBytes);
+
+/// <summary>
+/// Measures the engine as a server would use it, without HTTP: random prompts, no prefix reuse, greedy, no end tokens. Machine figures are
+/// measured in the same run, so that shares mean something on a machine that is busy.
+/// </summary>
+public static class EngineBench
+{
+    /// <summary>Tokens every stream decodes.</summary>
+    private const int DecodeTokens = 128;
+
+    private const int DecodePrompt = 64;
+
+    public static async Task<BenchReport> RunAsync(LoadedModel model, ModelConfig config, int[] promptLengths, int[] batches, int repeats)
+    {
+        IStepBackend? backend = null;
+        await using var engine = new InferenceEngine(() => backend = model.CreateBackend(), model.EngineOptions, TimeProvider.System);
+        var info = await engine.Loaded;
+        var random = new Random(1);
+        await GenerateAsync(engine, Prompts(random, model, 1, 256), 32);
+
+        var bandwidth = MachineSpeed.ReadGigabytesPerSecond();
+        var peak = MachineSpeed.GigaflopsPerSecond();
+        var prefill = new List<PrefillFigure>();
+        foreach (var length in promptLengths.Where(length => length + 1 <= info.MaxModelLength))
+        {
+            var runs = new List<(double Prefill, double First)>();
+            for (var i = 0; i < repeats; i++)
+            {
+                var trace = (await GenerateAsync(engine, Prompts(random, model, 1, length), 1)).Traces[0];
+                runs.Add((Seconds(trace.Started, trace.FirstToken), Seconds(trace.Arrived, trace.FirstToken)));
+            }
+
+            var seconds = Median(runs.Select(run => run.Prefill));
+            var flops = Flops(config, length) / seconds / 1e9;
+            prefill.Add(new PrefillFigure(length, length / seconds, Median(runs.Select(run => run.First)), flops, flops / peak));
+        }
+
+        var decode = new List<DecodeFigure>();
+        foreach (var streams in batches.Where(streams => streams <= info.SlotCount))
+        {
+            var rates = new List<double>();
+            for (var i = 0; i < repeats; i++)
+            {
+                rates.Add((await GenerateAsync(engine, Prompts(random, model, streams, DecodePrompt), DecodeTokens)).DecodeRate);
+            }
+
+            var rate = Median(rates);
+            var bytes = (backend as CpuBackend)?.DecodeWeightBytes * rate / streams / 1e9;
+            decode.Add(new DecodeFigure(streams, rate, streams / rate * 1000, bytes, bytes / bandwidth));
+        }
+
+        var memory = (backend as CpuBackend)?.Memory;
+        return new BenchReport(
+            model.Names[0], info.Name, Environment.ProcessorCount, bandwidth, peak, prefill, decode,
+            memory?.Weights ?? 0, memory?.Cache ?? info.CacheBytes, Environment.WorkingSet);
+    }
+
+    private static async Task<(GenerationTrace[] Traces, double DecodeRate)> GenerateAsync(InferenceEngine engine, int[][] prompts, int tokens)
+    {
+        var handles = prompts.Select(prompt => engine.Start(new GenerationRequest
+        {
+            Id = "bench",
+            Prompt = prompt,
+            MaxTokens = tokens,
+            Sampling = new SamplingOptions { Temperature = 0 },
+            UsePrefixCache = false,
+        })).ToArray();
+        var times = await Task.WhenAll(handles.Select(async handle =>
+        {
+            var seen = new List<long>();
+            await foreach (var token in handle.Events.ReadAllAsync())
+            {
+                seen.Add(token.Finish is FinishReason.Error or FinishReason.Abort
+                    ? throw new InvalidOperationException(token.Error ?? "the engine gave up")
+                    : Stopwatch.GetTimestamp());
+            }
+
+            return seen;
+        }));
+        // while all streams run: from the last one's first token to the first one's last
+        var from = times.Max(seen => seen[0]);
+        var to = times.Min(seen => seen[^1]);
+        var count = times.Sum(seen => seen.Count(time => time > from && time <= to));
+        return ([.. handles.Select(handle => handle.Trace)], to > from ? count / Seconds(from, to) : 0);
+    }
+
+    private static int[][] Prompts(Random random, LoadedModel model, int count, int length) =>
+        [.. Enumerable.Range(0, count).Select(_ => Enumerable.Range(0, length).Select(_ => random.Next(16, model.VocabularySize)).ToArray())];
+
+    /// <summary>Multiply-adds count two; attention over the tokens before each; logits of the last token only.</summary>
+    private static double Flops(ModelConfig config, int tokens)
+    {
+        double perLayer = (config.HiddenSize * (2.0 * config.QueryWidth + 2.0 * config.KeyWidth)) + (3.0 * config.HiddenSize * config.IntermediateSize);
+        var attention = 2.0 * config.QueryWidth * tokens * (tokens + 1) / 2;
+        return 2 * ((config.LayerCount * ((perLayer * tokens) + attention)) + ((double)config.HiddenSize * config.VocabularySize));
+    }
+
+    private static double Seconds(long from, long to) => Stopwatch.GetElapsedTime(from, to).TotalSeconds;
+
+    private static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted[sorted.Length / 2];
+    }
+}
