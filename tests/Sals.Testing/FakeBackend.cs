@@ -48,6 +48,7 @@ public sealed class FakeBackend : IStepBackend
             LookAhead = lookAhead,
             CacheBytes = (pages * (dense + hot + latent) + 8192 + slab - 1) / slab * slab,
             SlabBytes = slab,
+            CacheTokens = (long)pages * P,
             Spec = spec,
             PageBytes = [dense, hot, latent],
             LaneLengths = lanes ?? [maxModelLength, Math.Min(maxModelLength, 256)],

@@ -66,7 +66,11 @@ public sealed class StepDriver
             Step();
         }
 
-        return [.. generation.Choices.Select(choice => choice.Tokens.ToArray())];
+        // a request refused for want of memory must not pass for an empty text
+        var empty = generation.Choices.FirstOrDefault(choice => choice.Tokens.Count == 0);
+        return empty is null
+            ? [.. generation.Choices.Select(choice => choice.Tokens.ToArray())]
+            : throw new InvalidOperationException($"Choice {empty.Choice} ended without a token.");
     }
 
     public int[][] Run(GenerationRequest request) => Finish(Add(request));

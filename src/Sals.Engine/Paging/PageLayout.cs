@@ -118,5 +118,51 @@ public sealed class PageLayout
     /// <summary>Bytes of cache a sequence of <paramref name="length"/> tokens occupies in whole pages, see <see cref="CacheTimeline.PageCount"/>.</summary>
     public long SequenceBytes(PoolKind pool, int length) => PageBytes(pool) * CacheTimeline.PageCount(pool, length, Spec);
 
+    /// <summary>
+    /// Size of the slabs that a cache of <paramref name="cacheBytes"/> is cut into, a power of two: 32 MiB, less where a small cache would otherwise be
+    /// a few slabs that three pools cannot share, more where huge pages would waste over a tenth of each slab.
+    /// </summary>
+    public long SlabBytes(long cacheBytes)
+    {
+        const long usual = 32L << 20;
+        const int fewest = 32;
+        var largest = PoolKinds.All.Max(PageBytes);
+        var slab = usual;
+        while (slab > 64 * Unit && cacheBytes / slab < fewest && slab / 2 >= 4 * largest)
+        {
+            slab /= 2;
+        }
+
+        while (slab < largest || (slab < 8 * usual && PoolKinds.All.Any(kind => PageBytes(kind) > 0 && slab % PageBytes(kind) * 10 > slab)))
+        {
+            slab *= 2;
+        }
+
+        return slab;
+    }
+
+    /// <summary>
+    /// Most bytes of cache that one sequence holds on its way to <paramref name="length"/> tokens: exact pages of the dense layers; of the others the hot
+    /// pages, which are most just before compression begins, and the latent page that is reserved beside each page that may ever be flushed.
+    /// </summary>
+    public long PeakBytes(int length)
+    {
+        var pages = (long)CacheTimeline.PagesOf(length);
+        var bytes = pages * DensePageBytes;
+        if (Spec.IsDense)
+        {
+            return bytes;
+        }
+
+        var flushes = CacheTimeline.LatentPages(length, Spec) > 0;
+        var exact = Math.Min(length, Math.Max(Spec.DenseBelow, 1));
+        // one page more than the window: the new one is taken before the oldest is flushed
+        var hot = Math.Max(CacheTimeline.PageCount(PoolKind.Hot, length, Spec), CacheTimeline.PagesOf(exact)) + (flushes ? 1 : 0);
+        return bytes + hot * HotPageBytes + (flushes ? pages * LatentPageBytes : 0);
+    }
+
+    /// <summary>Tokens that <paramref name="cacheBytes"/>, less page 0, keep in sequences of <paramref name="length"/> tokens.</summary>
+    public long TokensIn(long cacheBytes, int length) => Math.Max(0, cacheBytes - PoolKinds.All.Max(PageBytes)) * length / PeakBytes(length);
+
     private static long RoundUp(long bytes) => (bytes + Unit - 1) / Unit * Unit;
 }

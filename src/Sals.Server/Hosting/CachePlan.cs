@@ -14,9 +14,6 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens,
     /// <summary>Share of the free memory that a CPU cache takes unless told otherwise.</summary>
     private const int FreeShare = 4;
 
-    /// <summary>Unit in which the CPU backend takes cache memory; its larger ones, for huge pages, only waste less.</summary>
-    private const long Slab = 32L << 20;
-
     /// <param name="free">Bytes of memory this process may use.</param>
     /// <exception cref="SettingException">An explicit length exceeds the model's, or does not fit the memory.</exception>
     public static CachePlan For(SalsOptions options, ModelConfig config, LatentSpec spec, ElementType exactType, long free)
@@ -28,17 +25,13 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens,
         }
 
         var layout = new PageLayout(config, spec, exactType);
-        var pageBytes = PoolKinds.All.Sum(layout.PageBytes);
         var wanted = options.MaxModelLength ?? config.MaxModelLength;
-        var slab = Math.Max(Slab, (pageBytes + Slab - 1) / Slab * Slab);
-        var pagesPerSlab = slab / pageBytes;
-        var needed = Needed(wanted, pageBytes);
-        // one page more than the sequences', because the first is nobody's
-        var slabs = ((needed / pageBytes * options.MaxSequences) + pagesPerSlab) / pagesPerSlab;
-        var bytes = options.KvCacheBytes ?? Math.Min(slabs * slab, Math.Max(free / FreeShare / slab, 2) * slab);
+        var needed = layout.PeakBytes(wanted);
+        var bytes = options.KvCacheBytes ?? Math.Min(MemoryBudget.Holding(layout, needed * options.MaxSequences), Math.Max(free / FreeShare, 64L << 20));
+        var slab = layout.SlabBytes(bytes);
         bytes = Math.Max(bytes / slab, 2) * slab;
-        var tokens = MemoryBudget.Tokens(bytes, slab, pageBytes);
-        var fits = (int)Math.Min(wanted, tokens);
+        var tokens = layout.TokensIn(bytes, wanted);
+        var fits = MemoryBudget.LongestSequence(layout, bytes, wanted);
         if (fits >= wanted)
         {
             return new CachePlan(wanted, bytes, tokens, Shortened: false);
@@ -52,6 +45,4 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens,
 
     public string Describe(int sequences) => string.Create(CultureInfo.InvariantCulture,
         $"KV cache: {Tokens:#,0} tokens in {MemoryBudget.Bytes(CacheBytes)}, {(double)Tokens / MaxModelLength:0.00} x concurrency at {MaxModelLength:#,0} tokens, {sequences} sequences at once");
-
-    private static long Needed(int length, long pageBytes) => ((long)length + PageLayout.PageSize - 1) / PageLayout.PageSize * pageBytes;
 }

@@ -7,13 +7,38 @@ namespace Sals.Server.Hosting;
 /// <summary>What the cache holds, in the words users of vLLM know.</summary>
 public static class MemoryBudget
 {
-    /// <summary>Tokens that fit: whole pages in whole slabs, less the first page, which is nobody's.</summary>
-    public static long Tokens(long cacheBytes, long slabBytes, long pageBytes) =>
-        pageBytes == 0 ? 0 : Math.Max(0, (cacheBytes / slabBytes * (slabBytes / pageBytes)) - 1) * PageLayout.PageSize;
+    /// <summary>Bytes of whole slabs in which pages of <paramref name="used"/> bytes fit, with page 0 and one partly filled slab for each pool.</summary>
+    public static long Holding(PageLayout layout, long used)
+    {
+        var slab = layout.SlabBytes(used);
+        var lost = PoolKinds.All.Sum(kind => layout.PageBytes(kind) > 0 ? slab + layout.PageBytes(kind) : 0);
+        return (used + used / 10 + lost + slab - 1) / slab * slab;
+    }
+
+    /// <summary>Longest sequence, at most <paramref name="wanted"/> tokens, that always fits into <paramref name="cacheBytes"/>; 0 when not even a page does.</summary>
+    public static int LongestSequence(PageLayout layout, long cacheBytes, int wanted)
+    {
+        if (Holding(layout, layout.PeakBytes(wanted)) <= Math.Max(cacheBytes, 0))
+        {
+            return wanted;
+        }
+
+        var pages = 0;
+        for (var step = 1 << 20; step > 0; step /= 2)
+        {
+            var length = (pages + step) * (long)PageLayout.PageSize;
+            if (length < wanted && Holding(layout, layout.PeakBytes((int)length)) <= cacheBytes)
+            {
+                pages += step;
+            }
+        }
+
+        return pages * PageLayout.PageSize;
+    }
 
     public static IEnumerable<string> Describe(BackendInfo info)
     {
-        var tokens = Tokens(info.CacheBytes, info.SlabBytes, info.PageBytes.Sum());
+        var tokens = info.CacheTokens;
         yield return string.Create(CultureInfo.InvariantCulture,
             $"KV cache: {tokens:#,0} tokens in {Bytes(info.CacheBytes)}, {(double)tokens / info.MaxModelLength:0.00} x concurrency at {info.MaxModelLength:#,0} tokens per request");
         yield return string.Create(CultureInfo.InvariantCulture,

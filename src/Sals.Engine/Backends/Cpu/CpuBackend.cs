@@ -86,6 +86,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             LookAhead = 0,
             CacheBytes = _cache.Bytes,
             SlabBytes = _cache.SlabBytes,
+            CacheTokens = layout.TokensIn(_cache.Bytes, options.MaxModelLength),
             Spec = options.Spec,
             PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
             LaneLengths = [.. lanes.Select(l => l.Length)],

@@ -10,9 +10,6 @@ namespace Sals.Engine.Backends.Cpu;
 /// </summary>
 internal sealed class CpuCache
 {
-    /// <summary>Size of a slab, doubled until the largest page fits.</summary>
-    private const long SmallestSlab = 32L << 20;
-
     private readonly byte[]?[] _slabs;
     private readonly int[][] _tables;
     private readonly int _tableLength;
@@ -23,16 +20,10 @@ internal sealed class CpuCache
     public CpuCache(PageLayout layout, int slots, int maxModelLength, long bytes)
     {
         Layout = layout;
-        var largest = PoolKinds.All.Max(layout.PageBytes);
-        SlabBytes = SmallestSlab;
-        while (SlabBytes < largest)
-        {
-            SlabBytes *= 2;
-        }
-
+        SlabBytes = layout.SlabBytes(bytes);
         if (SlabBytes > Array.MaxLength)
         {
-            throw new ArgumentException($"A cache page of {largest} bytes is more than the CPU backend's slabs can hold.");
+            throw new ArgumentException($"Slabs of {SlabBytes} bytes are more than one array of the CPU backend can hold.");
         }
 
         _slabs = new byte[Math.Max(2, bytes / SlabBytes)][];
