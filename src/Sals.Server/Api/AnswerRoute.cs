@@ -20,7 +20,7 @@ public static class AnswerRoute
             LogIgnored(logger, context, document.RootElement);
         }
 
-        await using var generation = await Generation.StartAsync(serving, call, logger, context.TraceIdentifier, context.Request.Path);
+        await using var generation = await Generation.StartAsync(serving, call, logger, context.TraceIdentifier, context.Request.Path, aborted);
         var shape = format(generation, serving.Model.Tokenizer);
         if (call.Form.Stream)
         {

@@ -30,14 +30,16 @@ public sealed class CompletionFormat : IAnswerFormat
             var echo = _echo[i / _call.ChoicesPerPrompt];
             if (echo.Length > 0)
             {
-                Data(stream, [new CompletionChoice(i, echo, null, null)]);
+                var prompt = Prompt(i);
+                var tokens = prompt.Length > 0 ? _logProbabilities.Completion(prompt, [], 0) : null;
+                Data(stream, [new CompletionChoice(i, echo, tokens, null)]);
             }
         }
     }
 
     public void Write(SseWriter stream, in Piece piece)
     {
-        var tokens = piece.Tokens.Count > 0 ? _logProbabilities.Completion(piece.Tokens, Shift(piece.Choice)) : null;
+        var tokens = piece.Tokens.Count > 0 ? _logProbabilities.Completion([], piece.Tokens, Shift(piece.Choice)) : null;
         var finish = piece.Finish == FinishReason.None ? null : SalsMetrics.Name(piece.Finish);
         Data(stream, [new CompletionChoice(piece.Choice, piece.Text, tokens, finish)
         {
@@ -54,7 +56,7 @@ public sealed class CompletionFormat : IAnswerFormat
         var choices = answers.Select((answer, i) => new CompletionChoice(
             i,
             _echo[i / _call.ChoicesPerPrompt] + answer.Text,
-            _form.LogProbabilities >= 0 ? _logProbabilities.Completion(answer.Tokens, Shift(i)) : null,
+            _form.LogProbabilities >= 0 ? _logProbabilities.Completion(Prompt(i), answer.Tokens, Shift(i)) : null,
             SalsMetrics.Name(answer.Finish))
         {
             StopReason = answer.StopReason,
@@ -70,6 +72,8 @@ public sealed class CompletionFormat : IAnswerFormat
         var usage = _form.ContinuousUsage ? UsageField.Of(Usage()) : _form.IncludeUsage ? UsageField.Null : default;
         stream.Data(new CompletionResponse(_call.Id, _call.Created, _call.Model, choices) { Usage = usage }, WireJson.Default.CompletionResponse);
     }
+
+    private AnswerToken[] Prompt(int choice) => _generation.PromptScores?[choice / _call.ChoicesPerPrompt] ?? [];
 
     private int Shift(int choice) => _echo[choice / _call.ChoicesPerPrompt].Length;
 

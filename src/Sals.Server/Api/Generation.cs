@@ -47,6 +47,9 @@ public sealed class Generation : IAsyncDisposable
 
     public Call Call { get; }
 
+    /// <summary>Tokens of each prompt with their log-probabilities, when the call echoes them; else null.</summary>
+    public AnswerToken[][]? PromptScores { get; private set; }
+
     /// <summary>True when every choice has ended.</summary>
     public bool Finished => _unfinished == 0;
 
@@ -57,7 +60,7 @@ public sealed class Generation : IAsyncDisposable
 
     /// <summary>Passes the gate and starts the engine on every prompt.</summary>
     /// <exception cref="ApiException">429: no place; 503 when the engine takes no requests.</exception>
-    public static async Task<Generation> StartAsync(Serving serving, Call call, ILogger logger, string requestId, string route)
+    public static async Task<Generation> StartAsync(Serving serving, Call call, ILogger logger, string requestId, string route, CancellationToken cancel)
     {
         if (serving.Gate.TryEnter(call.ChoiceCount, out var retryAfter) is not { } permit)
         {
@@ -68,6 +71,11 @@ public sealed class Generation : IAsyncDisposable
         var generation = new Generation(serving, call, permit, logger, requestId, route);
         try
         {
+            if (call.Form is { Echo: true, LogProbabilities: >= 0 })
+            {
+                generation.PromptScores = await PromptScoring.RunAsync(serving, call, cancel);
+            }
+
             foreach (var request in call.Requests)
             {
                 generation._handles.Add(serving.Engine.Start(request));
@@ -80,6 +88,11 @@ public sealed class Generation : IAsyncDisposable
             serving.Metrics.Rejected();
             await generation.DisposeAsync();
             throw new ApiException(ErrorResponse.Map(exception));
+        }
+        catch
+        {
+            await generation.DisposeAsync();
+            throw;
         }
     }
 
@@ -163,7 +176,7 @@ public sealed class Generation : IAsyncDisposable
         var before = choice.Finish;
         if (before == FinishReason.None && token.Finish is FinishReason.Error or FinishReason.Abort && !choice.StopStringFound)
         {
-            Failed(token);
+            throw Failure(token);
         }
 
         if (token.Token >= 0 && before == FinishReason.None)
@@ -191,8 +204,9 @@ public sealed class Generation : IAsyncDisposable
         return piece;
     }
 
-    private static void Failed(in TokenEvent token) =>
-        throw new ApiException(token.Finish == FinishReason.Error
+    /// <summary>What an event that ends a choice against its will means to the client.</summary>
+    internal static ApiException Failure(in TokenEvent token) =>
+        new(token.Finish == FinishReason.Error
             ? ApiError.Internal(token.Error ?? "The engine failed.")
             : ApiError.Unavailable("draining", "The server is shutting down and has ended the request.", 5));
 

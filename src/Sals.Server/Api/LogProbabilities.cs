@@ -25,12 +25,17 @@ public sealed class LogProbabilities
             Text(token.Id), Finite(token.LogProbability), Bytes(token.Id),
             [.. (token.Top ?? []).Take(_top).Select(top => new ChatTopLogProbability(Text(top.Token), Finite(top.LogProbability), Bytes(top.Token)))]))]);
 
-    /// <param name="shift">Characters before the answer's own text: an echoed prompt.</param>
-    public CompletionLogProbabilities Completion(IReadOnlyList<AnswerToken> tokens, int shift) => new(
-        [.. tokens.Select(token => Text(token.Id))],
-        [.. tokens.Select(token => (double?)Finite(token.LogProbability))],
-        _top == 0 ? null : [.. tokens.Select(Alternatives)],
-        [.. tokens.Select(token => token.Offset + shift)]);
+    /// <param name="prompt">Tokens of an echoed prompt, which come first; its first has no value (NaN).</param>
+    /// <param name="shift">Characters of the echoed prompt.</param>
+    public CompletionLogProbabilities Completion(IReadOnlyList<AnswerToken> prompt, IReadOnlyList<AnswerToken> tokens, int shift)
+    {
+        AnswerToken[] all = [.. prompt, .. tokens.Select(token => token with { Offset = token.Offset + shift })];
+        return new CompletionLogProbabilities(
+            [.. all.Select(token => Text(token.Id))],
+            [.. all.Select(token => float.IsNaN(token.LogProbability) ? null : (double?)Finite(token.LogProbability))],
+            _top == 0 ? null : [.. all.Select(token => float.IsNaN(token.LogProbability) ? null : Alternatives(token))],
+            [.. all.Select(token => token.Offset)]);
+    }
 
     /// <summary>The most probable tokens and the sampled one, by text; of two with one text the more probable counts.</summary>
     private Dictionary<string, double> Alternatives(AnswerToken token)

@@ -78,11 +78,6 @@ public sealed class RequestReader
                 ? (int)fields.Integer("logprobs", 0, _maxLogProbabilities)! : -1,
             Echo = fields.Bool("echo") ?? false,
         };
-        if (form.Echo && form.LogProbabilities >= 0)
-        {
-            throw new ApiException(ApiError.Unsupported("echo", "echo: log-probabilities of the prompt are not supported by this server yet."));
-        }
-
         // OpenAI's default for completions is 16
         var limit = ("max_tokens", fields.Integer("max_tokens", 1, int.MaxValue) ?? Math.Min(16, Room(prompts)));
         return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt");

@@ -128,6 +128,31 @@ public sealed class EmbeddedModelTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Echo_with_logprobs_scores_the_prompt_as_evaluation_harnesses_ask()
+    {
+        var plain = await _server.PostJsonAsync("/v1/completions", """{"prompt":"The sun and","max_tokens":4,"temperature":0,"logprobs":1,"return_token_ids":true}""");
+        var answer = plain.GetProperty("choices")[0];
+        var prompt = string.Join(',', answer.GetProperty("prompt_token_ids").EnumerateArray().Concat(answer.GetProperty("token_ids").EnumerateArray()).Select(id => id.GetInt32()));
+        var scored = (await _server.PostJsonAsync("/v1/completions", $"{{\"prompt\":[{prompt}],\"max_tokens\":1,\"temperature\":0,\"logprobs\":1,\"echo\":true}}")).GetProperty("choices")[0];
+        Assert.StartsWith("The sun and" + answer.GetProperty("text").GetString(), scored.GetProperty("text").GetString());
+        var logprobs = scored.GetProperty("logprobs");
+        var values = logprobs.GetProperty("token_logprobs").EnumerateArray().ToArray();
+        var first = answer.GetProperty("prompt_token_ids").GetArrayLength();
+        Assert.Equal(first + 4 + 1, values.Length);
+        Assert.Equal(JsonValueKind.Null, values[0].ValueKind);
+        Assert.Equal(JsonValueKind.Null, logprobs.GetProperty("top_logprobs")[0].ValueKind);
+        Assert.Equal(0, logprobs.GetProperty("text_offset")[0].GetInt32());
+        for (var i = 0; i < 4; i++)
+        {
+            // the tokens it generated greedily are scored as it scored them, and as the most probable ones
+            Assert.Equal(answer.GetProperty("logprobs").GetProperty("token_logprobs")[i].GetDouble(), values[first + i].GetDouble(), 3);
+            Assert.Equal(logprobs.GetProperty("tokens")[first + i].GetString(), logprobs.GetProperty("top_logprobs")[first + i].EnumerateObject().MaxBy(top => top.Value.GetDouble()).Name);
+        }
+
+        await _server.QuietAsync();
+    }
+
+    [Fact]
     public async Task A_final_assistant_message_is_continued()
     {
         var answer = await _server.PostJsonAsync("/v1/chat/completions", $$"""

@@ -52,7 +52,11 @@ public sealed class TestServer : IAsyncDisposable
         var listening = new TaskCompletionSource<(string, EngineHost)>(TaskCreationOptions.RunContinuationsAsynchronously);
         var server = new TestServer(change?.Invoke(options) ?? options, load, listening);
         var (address, host) = await server.Listening.WaitAsync(TimeSpan.FromSeconds(30));
-        server.Client = new HttpClient { BaseAddress = new Uri(address), Timeout = TimeSpan.FromMinutes(2) };
+        server.Client = new HttpClient(Handler(options = change?.Invoke(options) ?? options))
+        {
+            BaseAddress = new Uri(options.UnixSocket is null ? address : "http://localhost"),
+            Timeout = TimeSpan.FromMinutes(2),
+        };
         server.Host = host;
         if (waitUntilLoaded)
         {
@@ -124,6 +128,24 @@ public sealed class TestServer : IAsyncDisposable
         _stopNow.TrySetResult();
         await _run.WaitAsync(TimeSpan.FromSeconds(60));
         Client.Dispose();
+    }
+
+    /// <summary>Trusts the self-signed certificate of the tests, and finds a Unix socket.</summary>
+    private static SocketsHttpHandler Handler(SalsOptions options)
+    {
+        var handler = new SocketsHttpHandler();
+        handler.SslOptions.RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate?.Subject == "CN=localhost";
+        if (options.UnixSocket is { } path)
+        {
+            handler.ConnectCallback = async (_, cancel) =>
+            {
+                var socket = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Unspecified);
+                await socket.ConnectAsync(new System.Net.Sockets.UnixDomainSocketEndPoint(path), cancel);
+                return new System.Net.Sockets.NetworkStream(socket, ownsSocket: true);
+            };
+        }
+
+        return handler;
     }
 
     private static RenderedPrompt Render(ChatPrompt prompt)
