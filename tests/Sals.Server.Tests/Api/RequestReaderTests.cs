@@ -166,8 +166,14 @@ public class RequestReaderTests
         Assert.Equal((9, 2, "s", -3), (request.MaxTokens, request.Choices, request.CacheSalt, request.Priority));
         Assert.Equal(new AnswerForm
         {
-            Stream = true, IncludeUsage = true, ContinuousUsage = true, Stop = call.Form.Stop, IncludeStop = true, SkipSpecialTokens = false,
-            LogProbabilities = 4, ReturnTokenIds = true,
+            Stream = true,
+            IncludeUsage = true,
+            ContinuousUsage = true,
+            Stop = call.Form.Stop,
+            IncludeStop = true,
+            SkipSpecialTokens = false,
+            LogProbabilities = 4,
+            ReturnTokenIds = true,
         }, call.Form);
         Assert.Equal("x", Assert.Single(call.Form.Stop));
     }

@@ -35,7 +35,13 @@ public class MetricsTests
         var second = TimeProvider.System.TimestampFrequency;
         var trace = new GenerationTrace
         {
-            Arrived = second, Started = 2 * second, FirstToken = 4 * second, LastToken = 8 * second, Finished = 8 * second, GeneratedTokens = 5, CachedTokens = 64,
+            Arrived = second,
+            Started = 2 * second,
+            FirstToken = 4 * second,
+            LastToken = 8 * second,
+            Finished = 8 * second,
+            GeneratedTokens = 5,
+            CachedTokens = 64,
         };
         metrics.RequestFinished(EngineHarness.Request([.. new int[100]], 10), trace, completed: true);
         metrics.ChoiceFinished(FinishReason.Length);
