@@ -262,12 +262,12 @@ internal sealed class BpeModel
         {
             if (_merges.TryGet(ids[i], ids[i + 1], out var rank, out _))
             {
-                queue.AddUnordered(rank, i);
+                queue.AddFirst(rank, i);
             }
         }
 
-        queue.Heapify();
-        while (queue.Count > 0)
+        queue.Sort();
+        while (!queue.IsEmpty)
         {
             var (rank, left) = queue.Pop();
             var right = ids[left] < 0 ? -1 : next[left];

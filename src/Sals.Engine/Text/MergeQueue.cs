@@ -1,33 +1,41 @@
 namespace Sals.Engine.Text;
 
-/// <summary>Min-heap of (rank, position) packed in one integer: lowest rank first, leftmost of equal ranks.</summary>
+/// <summary>
+/// Priority queue of (rank, position) packed in one integer: lowest rank first, leftmost of equal ranks. The pairs known from the start are
+/// sorted once and read in order; only those that arise later go through the heap, which stays small.
+/// </summary>
 internal sealed class MergeQueue
 {
+    private ulong[] _first = new ulong[64];
     private ulong[] _items = new ulong[64];
+    private int _firstCount;
+    private int _firstAt;
     private int _count;
 
-    public int Count => _count;
+    public bool IsEmpty => _count == 0 && _firstAt == _firstCount;
 
-    public void Clear() => _count = 0;
+    public void Clear() => _count = _firstCount = _firstAt = 0;
 
-    /// <summary>Appends without ordering; call <see cref="Heapify"/> before the first <see cref="Pop"/>.</summary>
-    public void AddUnordered(int rank, int position)
+    /// <summary>Adds a pair known from the start; <see cref="Sort"/> before the first <see cref="Pop"/>.</summary>
+    public void AddFirst(int rank, int position)
     {
-        Grow();
-        _items[_count++] = Pack(rank, position);
-    }
-
-    public void Heapify()
-    {
-        for (var i = (_count - 2) / 4; i >= 0; i--)
+        if (_firstCount == _first.Length)
         {
-            SiftDown(i);
+            Array.Resize(ref _first, _firstCount * 2);
         }
+
+        _first[_firstCount++] = Pack(rank, position);
     }
+
+    public void Sort() => Array.Sort(_first, 0, _firstCount);
 
     public void Push(int rank, int position)
     {
-        Grow();
+        if (_count == _items.Length)
+        {
+            Array.Resize(ref _items, _count * 2);
+        }
+
         var item = Pack(rank, position);
         var hole = _count++;
         while (hole > 0)
@@ -47,6 +55,11 @@ internal sealed class MergeQueue
 
     public (int Rank, int Position) Pop()
     {
+        if (_firstAt < _firstCount && (_count == 0 || _first[_firstAt] < _items[0]))
+        {
+            return Unpack(_first[_firstAt++]);
+        }
+
         var top = _items[0];
         _items[0] = _items[--_count];
         if (_count > 1)
@@ -54,8 +67,10 @@ internal sealed class MergeQueue
             SiftDown(0);
         }
 
-        return ((int)(top >> 32), (int)(uint)top);
+        return Unpack(top);
     }
+
+    private static (int Rank, int Position) Unpack(ulong item) => ((int)(item >> 32), (int)(uint)item);
 
     private static ulong Pack(int rank, int position) => ((ulong)(uint)rank << 32) | (uint)position;
 
@@ -90,13 +105,5 @@ internal sealed class MergeQueue
         }
 
         _items[hole] = item;
-    }
-
-    private void Grow()
-    {
-        if (_count == _items.Length)
-        {
-            Array.Resize(ref _items, _count * 2);
-        }
     }
 }

@@ -8,17 +8,16 @@ internal sealed class MergeTable
 {
     private const ulong Empty = ulong.MaxValue;
 
-    private readonly ulong[] _keys;
-    private readonly ulong[] _values;
+    /// <summary>Key and value side by side: one cache line a look-up.</summary>
+    private readonly (ulong Key, ulong Value)[] _slots;
     private readonly int _shift;
 
     public MergeTable(int capacity)
     {
         var bits = Math.Max(4, 64 - System.Numerics.BitOperations.LeadingZeroCount((ulong)capacity * 2));
-        _keys = new ulong[1 << bits];
-        _values = new ulong[1 << bits];
+        _slots = new (ulong, ulong)[1 << bits];
         _shift = 64 - bits;
-        Array.Fill(_keys, Empty);
+        Array.Fill(_slots, (Empty, 0UL));
     }
 
     /// <summary>Adds a merge; the first one of a pair wins.</summary>
@@ -26,18 +25,17 @@ internal sealed class MergeTable
     {
         var key = Key(left, right);
         var slot = Slot(key);
-        while (_keys[slot] != Empty)
+        while (_slots[slot].Key != Empty)
         {
-            if (_keys[slot] == key)
+            if (_slots[slot].Key == key)
             {
                 return;
             }
 
-            slot = (slot + 1) & (_keys.Length - 1);
+            slot = (slot + 1) & (_slots.Length - 1);
         }
 
-        _keys[slot] = key;
-        _values[slot] = ((ulong)(uint)rank << 32) | (uint)merged;
+        _slots[slot] = (key, ((ulong)(uint)rank << 32) | (uint)merged);
     }
 
     /// <summary>True when the pair merges; smaller ranks merge first.</summary>
@@ -47,11 +45,11 @@ internal sealed class MergeTable
         var slot = Slot(key);
         while (true)
         {
-            var found = _keys[slot];
+            var (found, value) = _slots[slot];
             if (found == key)
             {
-                rank = (int)(_values[slot] >> 32);
-                merged = (int)(uint)_values[slot];
+                rank = (int)(value >> 32);
+                merged = (int)(uint)value;
                 return true;
             }
 
@@ -62,7 +60,7 @@ internal sealed class MergeTable
                 return false;
             }
 
-            slot = (slot + 1) & (_keys.Length - 1);
+            slot = (slot + 1) & (_slots.Length - 1);
         }
     }
 

@@ -47,6 +47,17 @@ internal static class TestTokenizers
         return TokenizerJson.Read(document.RootElement, "tokenizer.json");
     }
 
+    /// <summary>The embedded vocabulary behind another family's split pattern and normaliser, as tokenizer.json text.</summary>
+    public static string JsonWithPattern(string pattern, bool nfc)
+    {
+        var json = System.Text.Json.Nodes.JsonNode.Parse(File.ReadAllText(Path.Combine(EmbeddedModel, "tokenizer.json")))!;
+        json["pre_tokenizer"]!["pretokenizers"]![0]!["pattern"]!["Regex"] = pattern;
+        json["normalizer"] = nfc ? new System.Text.Json.Nodes.JsonObject { ["type"] = "NFC" } : null;
+        return json.ToJsonString();
+    }
+
+    public static Tokenizer WithPattern(string pattern, bool nfc) => Parse(JsonWithPattern(pattern, nfc));
+
     private static string FindRoot([CallerFilePath] string source = "")
     {
         foreach (var start in new[] { AppContext.BaseDirectory, Path.GetDirectoryName(source)! })

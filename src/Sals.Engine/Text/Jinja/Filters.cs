@@ -16,8 +16,8 @@ internal static class Filters
             ["tojson"] = ToJson,
             ["string"] = (run, value, _) => PythonText.Str(run, value),
             ["trim"] = (run, value, arguments) => StringMethods.Strip(PythonText.Str(run, value), arguments.String(0, "chars"), left: true, right: true),
-            ["upper"] = (run, value, _) => PythonText.Str(run, value).Map(s => s.ToUpperInvariant()),
-            ["lower"] = (run, value, _) => PythonText.Str(run, value).Map(s => s.ToLowerInvariant()),
+            ["upper"] = (run, value, _) => PythonText.Str(run, value).Map(PythonCase.Upper),
+            ["lower"] = (run, value, _) => PythonText.Str(run, value).Map(PythonCase.Lower),
             ["capitalize"] = (run, value, _) => StringMethods.Capitalize(PythonText.Str(run, value)),
             ["title"] = (run, value, _) => StringMethods.Title(PythonText.Str(run, value)),
             ["replace"] = (run, value, arguments) => StringMethods.Replace(

@@ -9,9 +9,9 @@ internal static class StringMethods
 
     private static readonly Dictionary<string, Method> All = new(StringComparer.Ordinal)
     {
-        ["upper"] = (_, text, _) => text.Map(s => s.ToUpperInvariant()),
-        ["lower"] = (_, text, _) => text.Map(s => s.ToLowerInvariant()),
-        ["casefold"] = (_, text, _) => text.Map(s => s.ToLowerInvariant()),
+        ["upper"] = (_, text, _) => text.Map(PythonCase.Upper),
+        ["lower"] = (_, text, _) => text.Map(PythonCase.Lower),
+        ["casefold"] = (_, text, _) => text.Map(PythonCase.Lower),
         ["capitalize"] = (_, text, _) => Capitalize(text),
         ["title"] = (_, text, _) => Title(text),
         ["swapcase"] = (_, text, _) => text.Map(s => string.Concat(s.Select(c => char.IsUpper(c) ? char.ToLowerInvariant(c) : char.ToUpperInvariant(c)))),

@@ -53,6 +53,7 @@ public class LanguageTests
     [InlineData("{{ {'a': [1, {}], 'b': []} | tojson(indent=2) }}", "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}")]
     [InlineData("{{ '<\\u2028\\x7f\\x01\"\\\\/é' | tojson }}", "\"<\u2028\u007f\\u0001\\\"\\\\/é\"")]
     [InlineData("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}{{ {'a': 1, 'b': 2} | tojson(separators=(',', ':')) }}", "{\"a\": 2, \"b\": 1}{\"a\":1,\"b\":2}")]
+    [InlineData("{{ 'Straße ﬁ'.upper() }}{{ 'İ' | lower | length }}", "STRASSE FI2")]
     [InlineData("{{ strftime_now('%d %b %Y, %-d %H:%M') }}", "05 Mar 2026, 5 07:08")]
     public void Renders(string template, string expected) => Assert.Equal(expected, Render(template));
 
