@@ -7,6 +7,7 @@ var verbs = new[]
     ServeCommand.Create(),
     DoctorCommand.Create(),
     BenchCommand.Create(),
+    CalibrateCommand.Create(),
 };
 
 var root = new RootCommand("Sals: an OpenAI-compatible inference server for long contexts. Without a verb: serve.");

@@ -189,7 +189,8 @@ public sealed class LatentSpecParser
         }
     }
 
-    private static int RoundedShare(double ratio, int of) => Math.Min(of, ((int)Math.Ceiling(ratio * of) + 15) / 16 * 16);
+    /// <summary>A share of a number of coordinates, rounded up to a multiple of 16, at most all.</summary>
+    public static int RoundedShare(double ratio, int of) => Math.Min(of, ((int)Math.Ceiling(ratio * of) + 15) / 16 * 16);
 
     private int Integer(string key, int otherwise, int least, int most)
     {

@@ -33,7 +33,7 @@ public static class ModelOpener
         try
         {
             var config = folder.Config;
-            var spec = LatentSpec.Dense(config.LayerCount);
+            var (spec, basis) = CacheSettings.Resolve(options, path, folder);
             var plan = CachePlan.For(options, config, spec, ElementType.Float32, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
             var root = options.Model ?? EmbeddedName;
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
@@ -43,6 +43,7 @@ public static class ModelOpener
                 MaxModelLength = plan.MaxModelLength,
                 CacheBytes = plan.CacheBytes,
                 Spec = spec,
+                Basis = basis,
                 SampleableVocabulary = vocabulary,
             };
             return new LoadedModel
@@ -60,9 +61,9 @@ public static class ModelOpener
                     PrefixCaching = options.PrefixCaching,
                     MaxBatchedTokens = options.MaxBatchedTokens,
                     MaxWaiting = options.MaxQueued + options.MaxSequences,
-                    Fingerprint = $"{path}|{spec.Describe()}",
+                    Fingerprint = $"{path}|{spec.Describe()}|{basis?.Fingerprint}",
                 },
-                KvCache = options.KvCache,
+                KvCache = spec.Name,
                 Facts = Facts(root, config, cpu),
                 Budget = plan.Describe(options.MaxSequences),
                 Warnings = Warnings(config, plan),

@@ -29,6 +29,8 @@ public sealed record SalsOptions
         SkipTokenizer = values.Get(Settings.SkipTokenizerInit);
         Seed = values.Get(Settings.Seed);
         KvCache = values.Get(Settings.KvCache);
+        CacheSettings = values.Get(Settings.Sals);
+        BasisFile = values.Get(Settings.Basis);
         KvCacheBytes = values.Get(Settings.KvCacheMemoryBytes);
         GpuMemoryUtilization = values.Get(Settings.GpuMemoryUtilization);
         PrefixCaching = values.Get(Settings.EnablePrefixCaching);
@@ -60,6 +62,8 @@ public sealed record SalsOptions
     public bool SkipTokenizer { get; init; }
     public ulong? Seed { get; init; }
     public string KvCache { get; init; }
+    public string[] CacheSettings { get; init; }
+    public string? BasisFile { get; init; }
     public long? KvCacheBytes { get; init; }
     public double GpuMemoryUtilization { get; init; }
     public bool PrefixCaching { get; init; }

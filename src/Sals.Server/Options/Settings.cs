@@ -1,3 +1,4 @@
+using Sals.Engine.Latent;
 using static Sals.Server.Options.SettingParsers;
 
 namespace Sals.Server.Options;
@@ -33,8 +34,15 @@ public static class Settings
     public static readonly Setting<ulong?> Seed = Optional<ulong?>("seed", "N", text => SettingParsers.Seed(text),
         "Makes the seeds of requests that bring none repeatable from one start to the next; not set = random.");
 
-    public static readonly Setting<string> KvCache = One("kv-cache", "dense", "PRESET",
-        "How keys and values are kept: dense (exact).", OneOf("dense"));
+    public static readonly Setting<string> KvCache = One("kv-cache", "auto", "PRESET",
+        "How keys and values are kept: sals-25 or sals-12.5 (compressed, needs a basis), dense (exact), or auto: sals-25 where there is a basis, else dense.",
+        OneOf("auto", "sals-25", "sals-12.5", "dense"));
+
+    public static readonly Setting<string[]> Sals = List("sals", "", "KEY=VALUE",
+        $"Changes one value of the compressed cache; keys: {string.Join(", ", LatentSpecParser.Keys.Select(k => k.Key))}.", Text);
+
+    public static readonly Setting<string?> Basis = Optional("basis", "FILE", SettingParsers.File,
+        "Basis file of the compressed cache, from sals calibrate; not set = sals-basis.safetensors in the model's folder.");
 
     public static readonly Setting<long?> KvCacheMemoryBytes = Optional<long?>("kv-cache-memory-bytes", "BYTES", text => Bytes(text),
         "Memory for keys and values (512MiB, 4GB); not set = from --gpu-memory-utilization on CUDA, on the CPU "
@@ -99,7 +107,7 @@ public static class Settings
     public static readonly IReadOnlyList<Setting> All =
     [
         Model, ServedModelName, Device, Dtype, MaxModelLen, GenerationConfig, ChatTemplate, SkipTokenizerInit, Seed,
-        KvCache, KvCacheMemoryBytes, GpuMemoryUtilization, EnablePrefixCaching,
+        KvCache, Sals, Basis, KvCacheMemoryBytes, GpuMemoryUtilization, EnablePrefixCaching,
         MaxNumSeqs, MaxNumBatchedTokens, MaxNumQueuedReqs,
         Host, Port, Uds, SslCertfile, SslKeyfile, ApiKey, AllowedOrigins, MaxRequestBytes, MaxLogprobs,
         SsePingInterval, ShutdownTimeout, WatchdogTimeout, LogLevel,
