@@ -22,7 +22,10 @@ public static class CalibrateCommand
         var model = new Option<string?>("--model") { HelpName = "MODEL", Description = "Folder of a checkpoint or a Hub name; not set = the embedded model." };
         var data = new Option<FileInfo[]>("--data")
         {
-            HelpName = "FILE", Required = true, AllowMultipleArgumentsPerToken = true, Description = "Text files (UTF-8); a form feed separates documents.",
+            HelpName = "FILE",
+            Required = true,
+            AllowMultipleArgumentsPerToken = true,
+            Description = "Text files (UTF-8); a form feed separates documents.",
         };
         var sequences = new Option<int>("--sequences") { HelpName = "N", DefaultValueFactory = _ => 512, Description = "Sequences to run; fewer when the text has fewer." };
         var length = new Option<int>("--length") { HelpName = "N", DefaultValueFactory = _ => 4096, Description = "Tokens of a sequence; at most the model's longest." };
