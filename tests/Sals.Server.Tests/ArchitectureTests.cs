@@ -1,0 +1,91 @@
+using System.Reflection;
+using System.Text.RegularExpressions;
+using Sals.Engine;
+using Sals.Kernels.Cuda.Interop;
+using Sals.Server.Hosting;
+using Xunit;
+
+namespace Sals.Server.Tests;
+
+/// <summary>Arrows point downwards: Sals.Server to Sals.Engine to Sals.Kernels.Cuda. Read off the compiled references and the sources.</summary>
+public partial class ArchitectureTests
+{
+    private static readonly string Root = FindRoot();
+
+    private static string[] SalsReferences(Assembly assembly) =>
+        [.. assembly.GetReferencedAssemblies().Select(name => name.Name!).Where(name => name.StartsWith("Sals.", StringComparison.Ordinal)).Order()];
+
+    private static string FindRoot()
+    {
+        var folder = AppContext.BaseDirectory;
+        while (!File.Exists(Path.Combine(folder, "sals.sln")))
+        {
+            folder = Path.GetDirectoryName(folder) ?? throw new InvalidOperationException("sals.sln was not found above the tests.");
+        }
+
+        return folder;
+    }
+
+    private static IEnumerable<(string Path, string Text)> Sources(string folder) =>
+        Directory.EnumerateFiles(Path.Combine(Root, folder), "*.cs", SearchOption.AllDirectories)
+            .Select(file => Path.GetRelativePath(Root, file).Replace('\\', '/'))
+            .Where(file => !file.Contains("/obj/", StringComparison.Ordinal) && !file.Contains("/bin/", StringComparison.Ordinal))
+            .Select(file => (file, File.ReadAllText(Path.Combine(Root, file))));
+
+    [Fact]
+    public void Kernels_know_nobody() => Assert.Empty(SalsReferences(typeof(NativeLibraries).Assembly));
+
+    [Fact]
+    public void The_engine_knows_nothing_of_http()
+    {
+        var engine = typeof(InferenceEngine).Assembly;
+        Assert.DoesNotContain(SalsReferences(engine), name => name != "Sals.Kernels.Cuda");
+        Assert.DoesNotContain(engine.GetReferencedAssemblies(), name => name.Name!.StartsWith("Microsoft.AspNetCore", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void The_server_is_on_top() => Assert.Contains("Sals.Engine", SalsReferences(typeof(EngineHost).Assembly));
+
+    [Fact]
+    public void Production_assemblies_are_no_friends()
+    {
+        foreach (var assembly in new[] { typeof(NativeLibraries).Assembly, typeof(InferenceEngine).Assembly, typeof(EngineHost).Assembly })
+        {
+            foreach (var friend in assembly.GetCustomAttributes<System.Runtime.CompilerServices.InternalsVisibleToAttribute>())
+            {
+                Assert.Matches("Test|Bench", friend.AssemblyName);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData("src/Sals.Engine/Scheduling", @"Backends\.(Cpu|Cuda)|Sals\.Kernels")]
+    [InlineData("src/Sals.Engine/Paging", @"Sals\.Engine\.Scheduling|Backends\.(Cpu|Cuda)")]
+    [InlineData("src/Sals.Engine/Models", @"Sals\.Engine\.(Scheduling|Paging|Backends)")]
+    [InlineData("src/Sals.Engine/Text", @"Sals\.Engine\.(Scheduling|Paging|Backends|Latent)")]
+    [InlineData("src/Sals.Engine/Backends/Cpu", @"Backends\.Cuda|Sals\.Kernels")]
+    [InlineData("src/Sals.Server/Api", @"Backends\.(Cpu|Cuda)|Sals\.Kernels")]
+    public void Folders_do_not_look_up(string folder, string forbidden)
+    {
+        foreach (var (path, text) in Sources(folder))
+        {
+            Assert.False(Regex.IsMatch(text, forbidden), $"{path} mentions {Regex.Match(text, forbidden).Value}");
+        }
+    }
+
+    [Fact]
+    public void Unsafe_code_stays_in_three_places()
+    {
+        foreach (var (path, text) in Sources("src").Where(source => Unsafe().IsMatch(source.Text)))
+        {
+            Assert.True(
+                path.StartsWith("src/Sals.Kernels.Cuda/", StringComparison.Ordinal)
+                || path.StartsWith("src/Sals.Engine/Backends/Cuda/", StringComparison.Ordinal)
+                || path == "src/Sals.Engine/Models/MappedFile.cs",
+                $"{path} uses unsafe code");
+        }
+    }
+
+    [GeneratedRegex(@"^\s*[^/\s].*\bunsafe\b|^\s*unsafe\b", RegexOptions.Multiline)]
+    private static partial Regex Unsafe();
+}
