@@ -11,12 +11,13 @@ public sealed unsafe class Kernel
 {
     private const int DefaultSharedLimit = 48 * 1024;
     private readonly nint _function;
-    private int _sharedLimit = DefaultSharedLimit;
+    private int _dynamicLimit;
 
     internal Kernel(string name, nint function)
     {
         Name = name;
         _function = function;
+        _dynamicLimit = DefaultSharedLimit - StaticSharedBytes;
     }
 
     public string Name { get; }
@@ -29,13 +30,16 @@ public sealed unsafe class Kernel
     /// <summary>Static shared memory of a block.</summary>
     public int StaticSharedBytes => Read(FunctionAttribute.SharedBytes);
 
-    /// <summary>Raises the limit on dynamic shared memory. Called once by launchers that need more than 48 KiB, never inside a capture.</summary>
+    /// <summary>
+    /// Raises the limit on dynamic shared memory, which with the static part is 48 KiB at first. Called once by launchers that may need
+    /// more, never inside a capture.
+    /// </summary>
     public void AllowShared(int bytes)
     {
-        if (bytes > _sharedLimit)
+        if (bytes > _dynamicLimit)
         {
             Check.Ok(Driver.cuFuncSetAttribute(_function, FunctionAttribute.MaxDynamicSharedBytes, bytes), $"cuFuncSetAttribute({Name}, {bytes} bytes shared)");
-            _sharedLimit = bytes;
+            _dynamicLimit = bytes;
         }
     }
 

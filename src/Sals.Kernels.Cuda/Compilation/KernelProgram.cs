@@ -1,4 +1,7 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace Sals.Kernels.Cuda.Compilation;
@@ -8,11 +11,14 @@ namespace Sals.Kernels.Cuda.Compilation;
 /// <param name="Defines">-D constants, names and values.</param>
 public sealed record KernelProgram(KernelSource Source, IReadOnlyList<KeyValuePair<string, long>> Defines)
 {
+    // trimming keeps the fields that the layout check reads
+    internal const DynamicallyAccessedMemberTypes Fields = DynamicallyAccessedMemberTypes.PublicFields | DynamicallyAccessedMemberTypes.NonPublicFields;
+
     /// <summary>
     /// A program whose single argument struct is <typeparamref name="TArguments"/>: its size and the offset of every field are passed
     /// as ARGS_SIZE and AT_field, which the source checks with static_assert against its own struct.
     /// </summary>
-    public static KernelProgram Create<TArguments>(string source, params ReadOnlySpan<(string Name, long Value)> defines)
+    public static KernelProgram Create<[DynamicallyAccessedMembers(Fields)] TArguments>(string source, params ReadOnlySpan<(string Name, long Value)> defines)
         where TArguments : unmanaged
     {
         var all = new List<KeyValuePair<string, long>>();
@@ -44,21 +50,21 @@ public sealed record KernelProgram(KernelSource Source, IReadOnlyList<KeyValuePa
 internal static class ArgumentLayout
 {
     /// <summary>Field names in snake_case with their byte offsets, in declaration order.</summary>
-    public static IReadOnlyList<(string Name, int Offset)> Of<T>()
+    public static IReadOnlyList<(string Name, int Offset)> Of<[DynamicallyAccessedMembers(KernelProgram.Fields)] T>()
         where T : unmanaged
     {
         var fields = typeof(T).GetFields(
-            System.Reflection.BindingFlags.Instance | System.Reflection.BindingFlags.Public | System.Reflection.BindingFlags.NonPublic);
+            BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic);
         var result = new List<(string Name, int Offset)>();
         foreach (var field in fields)
         {
             // set only this field's bits and see where they arrive
             object box = default(T);
-            var value = RuntimeHelpers.GetUninitializedObject(field.FieldType);
+            var value = field.GetValue(box)!;
             Unsafe.As<Raw>(value).First = 0xFF;
             field.SetValue(box, value);
-            var bytes = System.Runtime.InteropServices.MemoryMarshal.AsBytes(
-                System.Runtime.InteropServices.MemoryMarshal.CreateReadOnlySpan(ref Unsafe.Unbox<T>(box), 1));
+            var bytes = MemoryMarshal.AsBytes(
+                MemoryMarshal.CreateReadOnlySpan(ref Unsafe.Unbox<T>(box), 1));
             result.Add((SnakeCase(field.Name), bytes.IndexOfAnyExcept((byte)0)));
         }
 

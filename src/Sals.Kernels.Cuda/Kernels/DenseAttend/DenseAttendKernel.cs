@@ -1,0 +1,122 @@
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Kernels.DenseAttend;
+
+/// <summary>Launcher of dense_attend.cu: one query per row against every cached token of its slot.</summary>
+public sealed class DenseAttendKernel
+{
+    private const int Threads = 128;
+    private const int Stages = 3;
+    private const int StageTokens = 16;
+
+    private readonly Kernel _kernel;
+    private readonly int _sharedBytes;
+    private readonly int _blocks;
+    private readonly float _scale;
+
+    /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
+    public DenseAttendKernel(KernelModule module, int headSize, int multiprocessors)
+    {
+        _kernel = module.Get("dense_attend");
+        _sharedBytes = Threads / 32 * Stages * StageTokens * headSize * 2 * sizeof(ushort);
+        _kernel.AllowShared(_sharedBytes);
+        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, _sharedBytes));
+
+        // softmax runs in base 2
+        _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize));
+    }
+
+    /// <param name="headSize">DH, 64 or 128.</param>
+    /// <param name="queryHeads">HQ, at most 8 HK.</param>
+    /// <param name="maxPages">Entries of a page table row.</param>
+    public static KernelProgram Program(int headSize, int queryHeads, int keyHeads, int maxPages) =>
+        KernelProgram.Create<Arguments>(
+            "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages), ("RUN", PlanStepKernel.Run));
+
+    /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16, queries after rope</param>
+    /// <param name="inputs">As plan_step left them.</param>
+    /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
+    /// <param name="pages">Cache arena.</param>
+    /// <param name="layerOffset">Byte offset of the layer's K plane in a page.</param>
+    /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>; its tickets 0.</param>
+    /// <param name="o">[B, HQ, DH] bf16</param>
+    public void Launch(
+        CudaStream stream,
+        DevicePtr<ushort> qkv,
+        StepInputs inputs,
+        DevicePtr<uint> pageTable,
+        DevicePtr<byte> pages,
+        long layerOffset,
+        Workspace workspace,
+        DevicePtr<ushort> o)
+    {
+        var arguments = new Arguments
+        {
+            Qkv = qkv,
+            Work = inputs.Work,
+            WorkCount = inputs.WorkCount,
+            RowFirst = inputs.RowFirst,
+            Position = inputs.Position,
+            Slot = inputs.Slot,
+            PageTable = pageTable,
+            Pages = pages,
+            Partial = workspace.Partial,
+            PartialMl = workspace.PartialMl,
+            RunTicket = workspace.RunTicket,
+            RowTicket = workspace.RowTicket,
+            O = o,
+            LayerOffset = checked((uint)layerOffset),
+            Scale = _scale,
+        };
+        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), _sharedBytes, arguments);
+    }
+
+    /// <summary>Partial results of rows longer than one run, and the counters that say when they are complete.</summary>
+    /// <param name="Partial">[WORK, HQ, DH]</param>
+    /// <param name="PartialMl">[WORK, HQ, 2]</param>
+    /// <param name="RunTicket">[WORK, HK]</param>
+    /// <param name="RowTicket">[B, HK]</param>
+    public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl, DevicePtr<int> RunTicket, DevicePtr<int> RowTicket)
+    {
+        /// <summary>Bytes in an arena for at most <paramref name="work"/> entries of <paramref name="rows"/> rows.</summary>
+        public static long Bytes(int work, int rows, int headSize, int queryHeads, int keyHeads) =>
+            DeviceArena.SizeOf<float>((long)work * queryHeads * headSize)
+            + DeviceArena.SizeOf<float>((long)work * queryHeads * 2)
+            + DeviceArena.SizeOf<int>((long)work * keyHeads)
+            + DeviceArena.SizeOf<int>((long)rows * keyHeads);
+
+        /// <summary>Takes it from an arena and clears the tickets.</summary>
+        public static Workspace Take(DeviceArena arena, CudaStream stream, int work, int rows, int headSize, int queryHeads, int keyHeads)
+        {
+            var workspace = new Workspace(
+                arena.Take<float>((long)work * queryHeads * headSize),
+                arena.Take<float>((long)work * queryHeads * 2),
+                arena.Take<int>((long)work * keyHeads),
+                arena.Take<int>((long)rows * keyHeads));
+            stream.Fill(workspace.RunTicket, (long)work * keyHeads, 0);
+            stream.Fill(workspace.RowTicket, (long)rows * keyHeads, 0);
+            return workspace;
+        }
+    }
+
+    private struct Arguments
+    {
+        public DevicePtr<ushort> Qkv;
+        public DevicePtr<int> Work;
+        public DevicePtr<int> WorkCount;
+        public DevicePtr<int> RowFirst;
+        public DevicePtr<int> Position;
+        public DevicePtr<int> Slot;
+        public DevicePtr<uint> PageTable;
+        public DevicePtr<byte> Pages;
+        public DevicePtr<float> Partial;
+        public DevicePtr<float> PartialMl;
+        public DevicePtr<int> RunTicket;
+        public DevicePtr<int> RowTicket;
+        public DevicePtr<ushort> O;
+        public uint LayerOffset;
+        public float Scale;
+    }
+}

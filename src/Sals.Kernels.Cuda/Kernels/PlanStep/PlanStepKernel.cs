@@ -1,0 +1,88 @@
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Kernels.PlanStep;
+
+/// <summary>One row of a step: a slot's decode row, or a row of logits to sample from.</summary>
+/// <param name="Slot">SLOTS = padding.</param>
+/// <param name="Forced">Input token instead of the last sampled one; -1 = none.</param>
+/// <param name="Target">Token whose log-probability is wanted; -1 = none.</param>
+/// <param name="LogitsRow">Row of the logits.</param>
+public readonly record struct StepRow(int Slot, int Forced, int Target, int LogitsRow);
+
+/// <summary>Buffers that plan_step writes for the rest of the step.</summary>
+/// <param name="Token">[B]</param>
+/// <param name="Position">[B]</param>
+/// <param name="Slot">[B]</param>
+/// <param name="RowFirst">[B], index of the row's first work entry</param>
+/// <param name="Work">[WORK, 2], (row, run of 256 tokens)</param>
+/// <param name="WorkCount">[1]</param>
+public readonly record struct StepInputs(
+    DevicePtr<int> Token, DevicePtr<int> Position, DevicePtr<int> Slot, DevicePtr<int> RowFirst, DevicePtr<int> Work, DevicePtr<int> WorkCount);
+
+/// <summary>Launcher of plan_step.cu, the first kernel of a decode step.</summary>
+public sealed class PlanStepKernel(KernelModule module)
+{
+    /// <summary>Tokens of a work entry.</summary>
+    public const int Run = 256;
+
+    /// <summary>Rows of the largest step.</summary>
+    public const int MaxRows = 256;
+
+    private readonly Kernel _kernel = module.Get("plan_step");
+
+    public static KernelProgram Program(int slots, int vocabulary) =>
+        KernelProgram.Create<Arguments>("plan_step.cu", ("SLOTS", slots), ("V", vocabulary), ("RUN", Run));
+
+    /// <param name="rows">[B]</param>
+    /// <param name="lastToken">[SLOTS + 1]</param>
+    /// <param name="length">[SLOTS + 1], the last entry 0</param>
+    /// <param name="counts">[SLOTS, V]</param>
+    /// <param name="sampling">[SLOTS]</param>
+    public void Launch(
+        CudaStream stream,
+        DevicePtr<StepRow> rows,
+        DevicePtr<int> lastToken,
+        DevicePtr<int> length,
+        DevicePtr<ushort> counts,
+        DevicePtr<SlotSampling> sampling,
+        StepInputs inputs,
+        int rowCount)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rowCount);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rowCount, MaxRows);
+        var arguments = new Arguments
+        {
+            Rows = rows,
+            LastToken = lastToken,
+            Length = length,
+            Counts = counts,
+            Sampling = sampling,
+            Token = inputs.Token,
+            Position = inputs.Position,
+            Slot = inputs.Slot,
+            RowFirst = inputs.RowFirst,
+            Work = inputs.Work,
+            WorkCount = inputs.WorkCount,
+            RowCount = rowCount,
+        };
+        _kernel.Launch(stream, new Extent(1), new Extent(256), 0, arguments);
+    }
+
+    private struct Arguments
+    {
+        public DevicePtr<StepRow> Rows;
+        public DevicePtr<int> LastToken;
+        public DevicePtr<int> Length;
+        public DevicePtr<ushort> Counts;
+        public DevicePtr<SlotSampling> Sampling;
+        public DevicePtr<int> Token;
+        public DevicePtr<int> Position;
+        public DevicePtr<int> Slot;
+        public DevicePtr<int> RowFirst;
+        public DevicePtr<int> Work;
+        public DevicePtr<int> WorkCount;
+        public int RowCount;
+    }
+}

@@ -1,0 +1,93 @@
+// plan_step — first kernel of a decode step: turns (slot, forced token) rows into inputs, positions and the attention work list
+//   token[b] = forced[b] >= 0 ? forced[b] : last_token[slot[b]];  position[b] = length[slot[b]]++
+//   work = (b, run) for every run of 256 tokens of every row, row by row; row_first[b] = index of the row's first entry
+// in   rows       [B]      i32x4  (slot, forced token or -1, .., ..) as sample_token has them; padding rows name the slot SLOTS
+//      last_token [SLOTS + 1] i32;  sampling [SLOTS]
+// io   length     [SLOTS + 1] i32  entry SLOTS stays 0
+//      counts     [SLOTS, V] u16  times each id was an input after the prompt, of slots whose penalties ask for it; saturates
+// out  token, position, slot, row_first [B]  i32
+//      work       [WORK]   i32x2
+//      work_count [1]      i32
+// grid (1)  block 256  smem 1 KB
+// math integers
+// cost latency only
+// defs SLOTS, V, RUN=256 · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
+#include "sampling.cuh"
+#include "types.cuh"
+
+struct Args {
+    const int4* rows;
+    const int* last_token;
+    int* length;
+    u16* counts;
+    const SlotSampling* sampling;
+    int* token;
+    int* position;
+    int* slot;
+    int* row_first;
+    int2* work;
+    int* work_count;
+    int row_count;
+};
+CHECK_SIZE(Args);
+CHECK_FIELD(Args, rows);
+CHECK_FIELD(Args, last_token);
+CHECK_FIELD(Args, length);
+CHECK_FIELD(Args, counts);
+CHECK_FIELD(Args, sampling);
+CHECK_FIELD(Args, token);
+CHECK_FIELD(Args, position);
+CHECK_FIELD(Args, slot);
+CHECK_FIELD(Args, row_first);
+CHECK_FIELD(Args, work);
+CHECK_FIELD(Args, work_count);
+CHECK_FIELD(Args, row_count);
+
+extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constant__ Args args) {
+    __shared__ int warp_total[8];
+    __shared__ int first_of[256], runs_of[256];
+    int b = threadIdx.x, lane = b & 31, warp = b >> 5;
+    int runs = 0;
+    if (b < args.row_count) {
+        int4 row = args.rows[b];
+        int slot = row.x, position = args.length[slot];
+        int token = row.y >= 0 ? row.y : args.last_token[slot];
+        args.token[b] = token;
+        args.position[b] = position;
+        args.slot[b] = slot;
+        runs = (position + RUN) / RUN;
+        if (slot < SLOTS) {
+            args.length[slot] = position + 1;
+            if (args.sampling[slot].counts && (u32)token < V) {
+                u16* count = args.counts + (i64)slot * V + token;
+                if (*count != 0xffff) *count += 1;
+            }
+        }
+    }
+
+    // exclusive prefix sum of the runs: first within the warp, then over the warps
+    int sum = runs;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset <<= 1) {
+        int below = __shfl_up_sync(FULL_MASK, sum, offset);
+        if (lane >= offset) sum += below;
+    }
+
+    if (lane == 31) warp_total[warp] = sum;
+    __syncthreads();
+    int first = sum - runs, total = 0;
+#pragma unroll
+    for (int w = 0; w < 8; w++) {
+        if (w < warp) first += warp_total[w];
+        total += warp_total[w];
+    }
+
+    first_of[b] = first;
+    runs_of[b] = runs;
+    if (b < args.row_count) args.row_first[b] = first;
+    if (b == 0) *args.work_count = total;
+    __syncthreads();
+    for (int row = warp; row < args.row_count; row += 8) {
+        for (int run = lane; run < runs_of[row]; run += 32) args.work[first_of[row] + run] = make_int2(row, run);
+    }
+}

@@ -1,0 +1,111 @@
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Kernels.Rope;
+
+/// <summary>Launcher of rope.cu: norms and rotates queries and keys, and stores keys and values in pages (decode) or a lane (prefill).</summary>
+public sealed class RopeKernel
+{
+    private const int HeadsPerBlock = 4;
+    private readonly Kernel _append;
+    private readonly Kernel _lane;
+    private readonly int _heads;
+
+    /// <param name="heads">Query, key and value heads together: HQ + 2 HK.</param>
+    public RopeKernel(KernelModule module, int heads)
+    {
+        _append = module.Get("rope_append");
+        _lane = module.Get("rope_lane");
+        _heads = heads;
+    }
+
+    /// <param name="headSize">DH, 64 or 128.</param>
+    /// <param name="maxPages">Entries of a page table row.</param>
+    public static KernelProgram Program(int headSize, int queryHeads, int keyHeads, int maxPages) =>
+        KernelProgram.Create<Arguments>("rope.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages));
+
+    /// <summary>Decode: row b is at position[b] of slot[b], whose page takes its key and value.</summary>
+    /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16; the query part is rotated in place</param>
+    /// <param name="norms">[DH] bf16 each, or null pointers</param>
+    /// <param name="table">[MAX_POSITION, DH / 2] (cos, sin)</param>
+    /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
+    /// <param name="pages">Cache arena; page ids count units of 4 KiB from here.</param>
+    /// <param name="layerOffset">Byte offset of the layer's K plane in a page.</param>
+    public void LaunchAppend(
+        CudaStream stream,
+        DevicePtr<ushort> qkv,
+        (DevicePtr<ushort> Query, DevicePtr<ushort> Key, float Epsilon) norms,
+        DevicePtr<float> table,
+        DevicePtr<int> position,
+        DevicePtr<int> slot,
+        DevicePtr<uint> pageTable,
+        DevicePtr<byte> pages,
+        long layerOffset,
+        int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        var arguments = new Arguments
+        {
+            Qkv = qkv,
+            QueryGamma = norms.Query,
+            KeyGamma = norms.Key,
+            Table = table,
+            Position = position,
+            Slot = slot,
+            PageTable = pageTable,
+            Pages = pages,
+            LayerOffset = checked((uint)layerOffset),
+            Epsilon = norms.Epsilon,
+        };
+        _append.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments);
+    }
+
+    /// <summary>Prefill: row i is token <paramref name="firstPosition"/> + i of the prompt whose lane part begins at keys and values.</summary>
+    /// <param name="keys">[LANE, HK, DH] bf16, of token 0</param>
+    /// <param name="values">[LANE, HK, DH] bf16, of token 0</param>
+    public void LaunchLane(
+        CudaStream stream,
+        DevicePtr<ushort> qkv,
+        (DevicePtr<ushort> Query, DevicePtr<ushort> Key, float Epsilon) norms,
+        DevicePtr<float> table,
+        DevicePtr<ushort> keys,
+        DevicePtr<ushort> values,
+        int firstPosition,
+        int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, 65535);
+        ArgumentOutOfRangeException.ThrowIfNegative(firstPosition);
+        var arguments = new Arguments
+        {
+            Qkv = qkv,
+            QueryGamma = norms.Query,
+            KeyGamma = norms.Key,
+            Table = table,
+            Keys = keys,
+            Values = values,
+            FirstPosition = firstPosition,
+            Epsilon = norms.Epsilon,
+        };
+        _lane.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments);
+    }
+
+    private Extent Grid(int rows) => new((_heads + HeadsPerBlock - 1) / HeadsPerBlock, rows);
+
+    private struct Arguments
+    {
+        public DevicePtr<ushort> Qkv;
+        public DevicePtr<ushort> QueryGamma;
+        public DevicePtr<ushort> KeyGamma;
+        public DevicePtr<float> Table;
+        public DevicePtr<int> Position;
+        public DevicePtr<int> Slot;
+        public DevicePtr<uint> PageTable;
+        public DevicePtr<byte> Pages;
+        public DevicePtr<ushort> Keys;
+        public DevicePtr<ushort> Values;
+        public uint LayerOffset;
+        public int FirstPosition;
+        public float Epsilon;
+    }
+}

@@ -1,0 +1,118 @@
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Kernels.SkinnyGemm;
+
+/// <summary>Launcher of skinny_gemm.cu: y = x W^T for at most 64 rows, reading the weights once.</summary>
+public sealed class SkinnyGemmKernel
+{
+    /// <summary>Rows it serves; more go to cuBLASLt.</summary>
+    public const int MaxRows = 64;
+
+    private const int Warps = 8;
+    private static readonly int[] RowBlocks = [1, 2, 4, 8];
+
+    // as instantiated at the end of the source
+    private static readonly int[] TilesPerBlock = [1, 1, 2, 2];
+
+    private readonly Kernel[] _store;
+    private readonly Kernel[] _add;
+    private readonly Kernel[] _swiglu;
+    private readonly Kernel[] _float;
+
+    public SkinnyGemmKernel(KernelModule module)
+    {
+        _store = Load("store");
+        _add = Load("add");
+        _swiglu = Load("swiglu");
+        _float = Load("float");
+
+        Kernel[] Load(string name)
+        {
+            var kernels = new Kernel[RowBlocks.Length];
+            for (var i = 0; i < kernels.Length; i++)
+            {
+                kernels[i] = module.Get($"skinny_gemm_{name}_{RowBlocks[i]}");
+                kernels[i].AllowShared(SharedBytes(i));
+            }
+
+            return kernels;
+        }
+    }
+
+    public static KernelProgram Program() => KernelProgram.Create<Arguments>("skinny_gemm.cu");
+
+    /// <summary>Rows that x must have room for when <paramref name="rows"/> are computed; those past the end may hold anything.</summary>
+    public static int PaddedRows(int rows) => 8 * RowBlocks[Variant(rows)];
+
+    /// <summary>y = x W^T + bias.</summary>
+    /// <param name="weight">[N, K] bf16</param>
+    /// <param name="x">[<see cref="PaddedRows"/>, K] bf16</param>
+    /// <param name="bias">[N] bf16 or null</param>
+    /// <param name="y">[B, N] bf16</param>
+    public void LaunchStore(
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows) =>
+        Launch(_store, stream, weight, default, x, bias, y.Address, 16, n, k, rows);
+
+    /// <summary>y += x W^T + bias.</summary>
+    public void LaunchAdd(
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows) =>
+        Launch(_add, stream, weight, default, x, bias, y.Address, 16, n, k, rows);
+
+    /// <summary>y = silu(x Gate^T + bias) * (x Up^T + bias).</summary>
+    /// <param name="gateUp">[2 F, K] bf16, gate first</param>
+    /// <param name="bias">[2 F] bf16 or null</param>
+    /// <param name="y">[B, F] bf16</param>
+    /// <param name="f">F</param>
+    public void LaunchSwiglu(
+        CudaStream stream, DevicePtr<ushort> gateUp, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int f, int k, int rows) =>
+        Launch(_swiglu, stream, gateUp, gateUp + ((long)f * k), x, bias, y.Address, 8, f, k, rows);
+
+    /// <summary>y = x W^T in float32: logits.</summary>
+    /// <param name="y">[B, N] f32</param>
+    public void LaunchFloat(CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<float> y, int n, int k, int rows) =>
+        Launch(_float, stream, weight, default, x, default, y.Address, 16, n, k, rows);
+
+    private static int Variant(int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, MaxRows);
+        return rows <= 8 ? 0 : rows <= 16 ? 1 : rows <= 32 ? 2 : 3;
+    }
+
+    private static int SharedBytes(int variant) => Warps * TilesPerBlock[variant] * RowBlocks[variant] * 128 * sizeof(float);
+
+    private static void Launch(
+        Kernel[] kernels,
+        CudaStream stream,
+        DevicePtr<ushort> weight,
+        DevicePtr<ushort> up,
+        DevicePtr<ushort> x,
+        DevicePtr<ushort> bias,
+        ulong y,
+        int tileRows,
+        int n,
+        int k,
+        int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(n);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(k);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(k % 32, 0);
+        var variant = Variant(rows);
+        var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows };
+        var rowsPerBlock = tileRows * TilesPerBlock[variant];
+        kernels[variant].Launch(stream, new Extent((n + rowsPerBlock - 1) / rowsPerBlock), new Extent(32 * Warps), SharedBytes(variant), arguments);
+    }
+
+    private struct Arguments
+    {
+        public DevicePtr<ushort> Weight;
+        public DevicePtr<ushort> UpWeight;
+        public DevicePtr<ushort> X;
+        public DevicePtr<ushort> Bias;
+        public ulong Y;
+        public int N;
+        public int K;
+        public int Rows;
+    }
+}

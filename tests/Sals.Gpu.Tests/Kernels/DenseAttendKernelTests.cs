@@ -1,0 +1,194 @@
+using Sals.Kernels.Cuda.Kernels.DenseAttend;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Runtime;
+using Sals.Testing;
+using Xunit;
+
+namespace Sals.Gpu.Tests.Kernels;
+
+public class DenseAttendKernelTests
+{
+    private const int P = 64;
+
+    [GpuFact]
+    public void One_token() => Case().Lengths(1).MatchesReference();
+
+    [GpuFact]
+    public void Last_page_partly_filled() => Case().Lengths(P + 3).MatchesReference();
+
+    [GpuFact]
+    public void Exactly_one_page_and_one_run() => Case().Lengths(P, 256).MatchesReference();
+
+    [GpuFact]
+    public void One_token_into_the_second_run() => Case().Lengths(257).MatchesReference();
+
+    [GpuFact]
+    public void Rows_of_very_different_length() => Case().Lengths(1, 4096, 17, 1000).MatchesReference();
+
+    [GpuFact]
+    public void More_than_sixteen_runs_are_merged_in_two_levels() => Case().Lengths((16 * 256) + 1, 9000).MatchesReference();
+
+    [GpuFact]
+    public void Grouped_queries_of_eight() => Case(headSize: 128, queryHeads: 8, keyHeads: 1).Lengths(300, 5).MatchesReference();
+
+    [GpuFact]
+    public void Every_head_has_its_own_keys() => Case(headSize: 128, queryHeads: 4, keyHeads: 4).Lengths(300, 64).MatchesReference();
+
+    [GpuFact]
+    public void Groups_of_seven() => Case(headSize: 64, queryHeads: 14, keyHeads: 2).Lengths(513).MatchesReference();
+
+    [GpuFact]
+    public void Row_is_the_same_bits_in_every_batch()
+    {
+        using var gpu = Gpu.Open();
+        var together = new Setup(gpu, 128, 8, 2, [700, 1, 5000, 64, 2049], seed: 7);
+        var all = together.Run();
+        var width = 8 * 128;
+        var alone = new Setup(gpu, 128, 8, 2, [700], seed: 7).Run();
+        Close.Exactly(alone, all.AsSpan(0, width), "row 0");
+
+        // a second run over the same workspace: the tickets must be back at zero
+        Close.Exactly(all, together.Run(), "again");
+    }
+
+    private static Tester Case(int headSize = 128, int queryHeads = 8, int keyHeads = 2) => new(headSize, queryHeads, keyHeads);
+
+    private sealed class Tester(int headSize, int queryHeads, int keyHeads)
+    {
+        private int[] _lengths = [];
+
+        public Tester Lengths(params int[] lengths)
+        {
+            _lengths = lengths;
+            return this;
+        }
+
+        public void MatchesReference()
+        {
+            using var gpu = Gpu.Open();
+            var test = new Setup(gpu, headSize, queryHeads, keyHeads, _lengths, Random.Shared.Next());
+            var expected = test.Expected();
+
+            // probabilities are rounded to bf16 (2^-9 relative) before the product with V, the result once more
+            Close.To(expected, test.Run(), 6e-3, 1 / 100.0, $"lengths {string.Join(' ', _lengths)}, seed {test.Seed}");
+        }
+    }
+
+    /// <summary>Pages that lie scattered in the arena; every byte that no token owns is NaN.</summary>
+    private sealed class Setup
+    {
+        private const int LayerOffset = 4096;
+        private readonly Gpu.Scope _gpu;
+        private readonly DenseAttendKernel _kernel;
+        private readonly PlanStepKernel _plan;
+        private readonly int[] _lengths;
+        private readonly int _headSize;
+        private readonly int _queryHeads;
+        private readonly int _keyHeads;
+        private readonly float[] _qkv;
+        private readonly float[][] _keys;
+        private readonly float[][] _values;
+        private readonly DevicePtr<ushort> _deviceQkv;
+        private readonly DevicePtr<uint> _table;
+        private readonly DevicePtr<byte> _pages;
+        private readonly DenseAttendKernel.Workspace _workspace;
+        private readonly DevicePtr<int> _length;
+        private readonly StepInputs _inputs;
+        private readonly DevicePtr<StepRow> _rows;
+
+        public Setup(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, int[] lengths, int seed)
+        {
+            (_gpu, _headSize, _queryHeads, _keyHeads, _lengths, Seed) = (gpu, headSize, queryHeads, keyHeads, lengths, seed);
+            var random = new Random(seed);
+            var slots = lengths.Length;
+            var pagesOf = lengths.Select(l => (l + P - 1) / P).ToArray();
+            var maxPages = pagesOf.Max() + 1;
+            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, gpu.Device.Multiprocessors);
+            _plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, 100)));
+            var width = keyHeads * headSize;
+            var qkvWidth = (queryHeads + (2 * keyHeads)) * headSize;
+            // each row from a seed of its own, so that it is the same in another batch
+            _qkv = [.. Enumerable.Range(0, slots).SelectMany(s => Normal(new Random(seed + s), qkvWidth, 1.5f))];
+            _keys = [.. lengths.Select((l, s) => Normal(new Random(seed + 1000 + s), l * width, 1))];
+            _values = [.. lengths.Select((l, s) => Normal(new Random(seed + 2000 + s), l * width, 1))];
+            _deviceQkv = gpu.Upload<ushort>(Bf16.Narrow(_qkv));
+
+            var planeBytes = P * width * 2;
+            var pageBytes = (((LayerOffset + (2 * planeBytes)) / 4096) + 1) * 4096;
+            var count = pagesOf.Sum();
+            var order = Enumerable.Range(1, count).ToArray();
+            random.Shuffle(order);
+            var bytes = new byte[(long)(count + 1) * pageBytes];
+            Array.Fill(bytes, (byte)0xFF);
+            var table = new uint[(slots + 1) * maxPages];
+            var next = 0;
+            for (var s = 0; s < slots; s++)
+            {
+                for (var p = 0; p < pagesOf[s]; p++)
+                {
+                    var at = order[next++] * pageBytes;
+                    table[(s * maxPages) + p] = (uint)(at / 4096);
+                    var tokens = Math.Min(P, lengths[s] - (p * P));
+                    Buffer.BlockCopy(Bf16.Narrow(_keys[s].AsSpan(p * P * width, tokens * width)), 0, bytes, at + LayerOffset, tokens * width * 2);
+                    Buffer.BlockCopy(Bf16.Narrow(_values[s].AsSpan(p * P * width, tokens * width)), 0, bytes, at + LayerOffset + planeBytes, tokens * width * 2);
+                }
+            }
+
+            _table = gpu.Upload<uint>(table);
+            _pages = gpu.Upload<byte>(bytes);
+            var work = lengths.Sum(l => (l + 255) / 256);
+            var arena = gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, slots, headSize, queryHeads, keyHeads));
+            gpu.Stream.Fill(arena.Start, arena.Bytes, 0xFF);
+            _workspace = DenseAttendKernel.Workspace.Take(arena, gpu.Stream, work, slots, headSize, queryHeads, keyHeads);
+            _length = gpu.Poisoned<int>(slots + 1);
+            _inputs = new StepInputs(
+                gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(2 * work), gpu.Poisoned<int>(1));
+            _rows = gpu.Upload<StepRow>(Enumerable.Range(0, slots).Select(s => new StepRow(s, 1, -1, s)).ToArray());
+        }
+
+        public int Seed { get; }
+
+        public float[] Run()
+        {
+            // plan_step counts this step's token in
+            _gpu.Stream.Upload<int>([.. _lengths.Select(l => l - 1), 0], _length);
+            var sampling = _gpu.Upload<Sals.Kernels.Cuda.Kernels.SampleToken.SlotSampling>(new Sals.Kernels.Cuda.Kernels.SampleToken.SlotSampling[_lengths.Length]);
+            _plan.Launch(_gpu.Stream, _rows, _length, _length, default, sampling, _inputs, _lengths.Length);
+            var size = _lengths.Length * _queryHeads * _headSize;
+            var o = _gpu.Poisoned<ushort>(size);
+            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, LayerOffset, _workspace, o);
+            return _gpu.DownloadBf16(o, size);
+        }
+
+        public float[] Expected()
+        {
+            var o = new float[_lengths.Length * _queryHeads * _headSize];
+            var qkvWidth = (_queryHeads + (2 * _keyHeads)) * _headSize;
+            Parallel.For(0, _lengths.Length * _queryHeads, i =>
+            {
+                var (row, head) = Math.DivRem(i, _queryHeads);
+                var kv = head / (_queryHeads / _keyHeads) * _headSize;
+                AttentionOracle.Run(
+                    _qkv.AsSpan((row * qkvWidth) + (head * _headSize), _headSize),
+                    _keys[row].AsSpan(kv),
+                    _values[row].AsSpan(kv),
+                    _keyHeads * _headSize,
+                    _lengths[row],
+                    o.AsSpan(i * _headSize, _headSize));
+            });
+            return o;
+        }
+
+        private static float[] Normal(Random random, int count, float scale)
+        {
+            var values = new float[count];
+            for (var i = 0; i < count; i++)
+            {
+                values[i] = Bf16.Widen(Bf16.Narrow(
+                    scale * (float)(Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()))));
+            }
+
+            return values;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Xunit;
+
+namespace Sals.Gpu.Tests.Kernels;
+
+public class PlanStepKernelTests
+{
+    [GpuTheory]
+    [InlineData(1)]
+    [InlineData(33)]
+    [InlineData(256)]
+    public void Inputs_and_work_list_match_a_loop(int rowCount)
+    {
+        const int slots = 256, vocabulary = 50;
+        using var gpu = Gpu.Open();
+        var inputs = new Inputs();
+        var slotOrder = Enumerable.Range(0, slots).ToArray();
+        new Random(inputs.Seed).Shuffle(slotOrder);
+        var length = Enumerable.Range(0, slots + 1).Select(s => s == slots ? 0 : inputs.Next(5) == 0 ? inputs.Next(20000) : inputs.Next(600)).ToArray();
+        var last = Enumerable.Range(0, slots + 1).Select(_ => inputs.Next(vocabulary)).ToArray();
+        var sampling = Enumerable.Range(0, slots).Select(s => new SlotSampling { Counts = s % 2 }).ToArray();
+        var counts = new ushort[slots * vocabulary];
+        counts.AsSpan(vocabulary).Fill(65535);
+        var rows = new StepRow[rowCount];
+        for (var b = 0; b < rowCount; b++)
+        {
+            // every fifth row is padding, every third forced
+            rows[b] = new StepRow(b % 5 == 4 ? slots : slotOrder[b], b % 3 == 0 ? inputs.Next(vocabulary) : -1, -1, b);
+        }
+
+        var deviceLength = gpu.Upload<int>(length);
+        var deviceCounts = gpu.Upload<ushort>(counts);
+        const int capacity = slots * 80;
+        var step = new StepInputs(
+            gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(2 * capacity), gpu.Poisoned<int>(1));
+        new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, vocabulary)))
+            .Launch(gpu.Stream, gpu.Upload<StepRow>(rows), gpu.Upload<int>(last), deviceLength, deviceCounts, gpu.Upload<SlotSampling>(sampling), step, rowCount);
+
+        var work = new List<int>();
+        int[] token = new int[rowCount], position = new int[rowCount], first = new int[rowCount];
+        for (var b = 0; b < rowCount; b++)
+        {
+            var slot = rows[b].Slot;
+            token[b] = rows[b].Forced >= 0 ? rows[b].Forced : last[slot];
+            position[b] = length[slot];
+            first[b] = work.Count / 2;
+            for (var run = 0; run * 256 <= position[b]; run++)
+            {
+                work.AddRange([b, run]);
+            }
+
+            if (slot < slots)
+            {
+                length[slot]++;
+                if (slot % 2 == 1 && counts[(slot * vocabulary) + token[b]] < 65535)
+                {
+                    counts[(slot * vocabulary) + token[b]]++;
+                }
+            }
+        }
+
+        Assert.Equal(token, gpu.Download(step.Token, rowCount));
+        Assert.Equal(position, gpu.Download(step.Position, rowCount));
+        Assert.Equal(rows.Select(r => r.Slot), gpu.Download(step.Slot, rowCount));
+        Assert.Equal(first, gpu.Download(step.RowFirst, rowCount));
+        Assert.Equal(work.Count / 2, gpu.Download(step.WorkCount, 1)[0]);
+        Assert.Equal(work, gpu.Download(step.Work, work.Count));
+        Assert.Equal(length, gpu.Download(deviceLength, slots + 1));
+        Assert.Equal(counts, gpu.Download(deviceCounts, counts.Length));
+    }
+}
