@@ -73,7 +73,16 @@ public class ScoringQueryTests
         var none = Matrix(new Random(0), 1, 1);
         return new LayerWeights
         {
-            InputNorm = none, Query = query, Key = none, Value = none, Output = none, PostAttentionNorm = none, Gate = none, Up = none, Down = none, QueryBias = bias,
+            InputNorm = none,
+            Query = query,
+            Key = none,
+            Value = none,
+            Output = none,
+            PostAttentionNorm = none,
+            Gate = none,
+            Up = none,
+            Down = none,
+            QueryBias = bias,
         };
     }
 }

@@ -57,7 +57,7 @@ internal static class Filters
             JinjaString text => text.Text,
             var number => new string(' ', (int)Math.Clamp(Integer(run, number), 0, 64)),
         };
-        var separators = arguments.Find(1, "separators") is JinjaList { Items: [JinjaString item, JinjaString key] } 
+        var separators = arguments.Find(1, "separators") is JinjaList { Items: [JinjaString item, JinjaString key] }
             ? (item.Text, key.Text)
             : (indent is null ? ", " : ",", ": ");
         return PythonText.Json(run, value, new JsonStyle(indent, separators.Item1, separators.Item2, arguments.Bool(2, "sort_keys", otherwise: false)));
