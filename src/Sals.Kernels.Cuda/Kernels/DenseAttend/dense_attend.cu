@@ -57,14 +57,14 @@ static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 static_assert(RUN == 4 * PAGE_SIZE, "a warp takes one page");
 
 constexpr int STAGES = 3;
-constexpr int TOKENS = 16;                     // tokens of a stage
+constexpr int TOKENS = 16;  // tokens of a stage
 constexpr int ROW_BYTES = DH * 2;
-constexpr int ROW_VECTORS = DH / 8;            // 16-byte pieces of a row
+constexpr int ROW_VECTORS = DH / 8;  // 16-byte pieces of a row
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
-constexpr int STAGE_BYTES = 2 * PLANE_BYTES;   // K, then V
-constexpr int GROUP = 16;                      // runs merged at once
+constexpr int STAGE_BYTES = 2 * PLANE_BYTES;  // K, then V
+constexpr int GROUP = 16;                     // runs merged at once
 constexpr int MAX_GROUPS = 128;
-constexpr float NOTHING = -1e30f;              // m of no tokens; finite, so that differences are
+constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
 static_assert((i64)MAXP * PAGE_SIZE <= (i64)MAX_GROUPS * GROUP * RUN, "a row has at most 128 groups of runs");
 
 // 16-byte pieces are permuted within a row so that eight rows of one column lie in different banks
@@ -93,7 +93,8 @@ __device__ __forceinline__ void merge(const Args& args, float2* ml, int first, i
     for (int i = tid; i < G * DH / 4; i += 128) {
         int head = i / (DH / 4), column = i % (DH / 4);
         float top = NOTHING;
-        for (int r = 0; r < count; r++) top = fmaxf(top, ml[r * G + head].x);
+        for (int r = 0; r < count; r++)
+            top = fmaxf(top, ml[r * G + head].x);
         float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
         float l = 0.f;
         const float4* from = (const float4*)(args.partial + ((i64)first * HQ + kv_head * G + head) * DH) + column;
@@ -114,7 +115,8 @@ __device__ __forceinline__ void merge(const Args& args, float2* ml, int first, i
         } else {
             // only this thread reads these four numbers, and it has; (m, l) live in shared memory by now
             *(float4*)from = sum;
-            if (column == 0) args.partial_ml[(i64)first * HQ + kv_head * G + head] = make_float2(top, l);
+            if (column == 0)
+                args.partial_ml[(i64)first * HQ + kv_head * G + head] = make_float2(top, l);
         }
     }
 }
@@ -125,7 +127,8 @@ __device__ __forceinline__ bool arrive_last(int* ticket, int expected, int* flag
     __syncthreads();
     if (threadIdx.x == 0) {
         bool last = atomicAdd(ticket, 1) == expected - 1;
-        if (last) *ticket = 0;
+        if (last)
+            *ticket = 0;
         *flag = last;
         __threadfence();
     }
@@ -154,7 +157,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_c
         const u16* keys = key_plane((u8*)args.pages, page, args.layer_offset) + kv_head * DH;
 #pragma unroll
         for (int s = 0; s < STAGES - 1; s++) {
-            if (s < stages) fetch(ring + s * STAGE_BYTES, keys, s * TOKENS, count);
+            if (s < stages)
+                fetch(ring + s * STAGE_BYTES, keys, s * TOKENS, count);
             commit_copies();
         }
 
@@ -171,7 +175,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_c
 #pragma unroll
         for (int j = 0; j < DH / 8; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) o[j][e] = 0.f;
+            for (int e = 0; e < 4; e++)
+                o[j][e] = 0.f;
         float m = NOTHING, l = 0.f;
 
         for (int s = 0; s < stages; s++) {
@@ -213,7 +218,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_c
                     l += p[j][e];
                 }
 #pragma unroll
-            for (int j = 0; j < DH / 8; j++) o[j][0] *= shrink, o[j][1] *= shrink;
+            for (int j = 0; j < DH / 8; j++)
+                o[j][0] *= shrink, o[j][1] *= shrink;
             u32 p_low = narrow2(p[0][0], p[0][1]), p_high = narrow2(p[1][0], p[1][1]);
 #pragma unroll
             for (int j = 0; j < DH / 16; j++) {
@@ -231,7 +237,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_c
         wait_copies<0>();
         __syncthreads();
         if (g < G) {
-            if (t == 0) warp_ml[warp][g] = make_float2(m, l);
+            if (t == 0)
+                warp_ml[warp][g] = make_float2(m, l);
 #pragma unroll
             for (int j = 0; j < DH / 8; j++)
                 *(float2*)(warp_o + (warp * G + g) * DH + j * 8 + t * 2) = make_float2(o[j][0], o[j][1]);
@@ -254,7 +261,8 @@ extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_c
                 args.o[((i64)row * HQ + kv_head * G) * DH + i] = narrow(sum / total);
             } else {
                 args.partial[((i64)entry * HQ + kv_head * G) * DH + i] = sum;
-                if (i % DH == 0) args.partial_ml[(i64)entry * HQ + kv_head * G + head] = make_float2(top, total);
+                if (i % DH == 0)
+                    args.partial_ml[(i64)entry * HQ + kv_head * G + head] = make_float2(top, total);
             }
         }
 

@@ -26,5 +26,6 @@ extern "C" __global__ void __launch_bounds__(128) embed_tokens(const __grid_cons
     token = (u32)token < V ? token : 0;
     const uint4* from = args.embedding + (i64)token * VECTORS;
     uint4* to = args.x + (i64)blockIdx.x * VECTORS;
-    for (int i = threadIdx.x; i < VECTORS; i += 128) to[i] = from[i];
+    for (int i = threadIdx.x; i < VECTORS; i += 128)
+        to[i] = from[i];
 }

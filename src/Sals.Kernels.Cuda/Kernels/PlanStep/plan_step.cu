@@ -60,7 +60,8 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
             args.length[slot] = position + 1;
             if (args.sampling[slot].counts && (u32)token < V) {
                 u16* count = args.counts + (i64)slot * V + token;
-                if (*count != 0xffff) *count += 1;
+                if (*count != 0xffff)
+                    *count += 1;
             }
         }
     }
@@ -70,24 +71,30 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
         int below = __shfl_up_sync(FULL_MASK, sum, offset);
-        if (lane >= offset) sum += below;
+        if (lane >= offset)
+            sum += below;
     }
 
-    if (lane == 31) warp_total[warp] = sum;
+    if (lane == 31)
+        warp_total[warp] = sum;
     __syncthreads();
     int first = sum - runs, total = 0;
 #pragma unroll
     for (int w = 0; w < 8; w++) {
-        if (w < warp) first += warp_total[w];
+        if (w < warp)
+            first += warp_total[w];
         total += warp_total[w];
     }
 
     first_of[b] = first;
     runs_of[b] = runs;
-    if (b < args.row_count) args.row_first[b] = first;
-    if (b == 0) *args.work_count = total;
+    if (b < args.row_count)
+        args.row_first[b] = first;
+    if (b == 0)
+        *args.work_count = total;
     __syncthreads();
     for (int row = warp; row < args.row_count; row += 8) {
-        for (int run = lane; run < runs_of[row]; run += 32) args.work[first_of[row] + run] = make_int2(row, run);
+        for (int run = lane; run < runs_of[row]; run += 32)
+            args.work[first_of[row] + run] = make_int2(row, run);
     }
 }

@@ -71,7 +71,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
 #pragma unroll
     for (int j = 0; j < DH / 8; j++)
 #pragma unroll
-        for (int e = 0; e < 4; e++) o[j][e] = 0.f;
+        for (int e = 0; e < 4; e++)
+            o[j][e] = 0.f;
     float m[2] = {NOTHING, NOTHING}, l[2] = {0.f, 0.f};
     int last_seen = args.first + block + warp * 16 + g;  // by row g; row g + 8 sees eight more
 
@@ -82,14 +83,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
         commit_copies();
         if (round == 0) {
 #pragma unroll
-            for (int k = 0; k < DH / 16; k++) load_tiles(q[k], query_tile + piece(warp * 16 + (lane & 15), k * 2 + (lane >> 4)));
+            for (int k = 0; k < DH / 16; k++)
+                load_tiles(q[k], query_tile + piece(warp * 16 + (lane & 15), k * 2 + (lane >> 4)));
         }
 
         float s[KEYS / 8][4];
 #pragma unroll
         for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) s[j][e] = 0.f;
+            for (int e = 0; e < 4; e++)
+                s[j][e] = 0.f;
 #pragma unroll
         for (int k = 0; k < DH / 16; k++)
 #pragma unroll
@@ -102,7 +105,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
 
         wait_copies<0>();
         __syncthreads();
-        if (round + 1 < rounds) fetch<KEYS>(key_tile, keys, KEY_STRIDE, (round + 1) * KEYS, end);
+        if (round + 1 < rounds)
+            fetch<KEYS>(key_tile, keys, KEY_STRIDE, (round + 1) * KEYS, end);
         commit_copies();
         if ((round + 1) * KEYS > args.first + block + warp * 16) {
 #pragma unroll
@@ -110,7 +114,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
 #pragma unroll
                 for (int e = 0; e < 4; e++) {
                     int key = round * KEYS + j * 8 + t * 2 + (e & 1);
-                    if (key > last_seen + ((e >> 1) << 3)) s[j][e] = NOTHING;
+                    if (key > last_seen + ((e >> 1) << 3))
+                        s[j][e] = NOTHING;
                 }
         }
 
@@ -118,7 +123,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
         for (int h = 0; h < 2; h++) {
             float top = m[h];
 #pragma unroll
-            for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
+            for (int j = 0; j < KEYS / 8; j++)
+                top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
             top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 1));
             top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 2));
             float shrink = exp2_fast((m[h] - top) * args.scale), offset = top * args.scale, sum = 0.f;
@@ -132,7 +138,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
                 }
             l[h] = l[h] * shrink + sum;
 #pragma unroll
-            for (int j = 0; j < DH / 8; j++) o[j][h * 2] *= shrink, o[j][h * 2 + 1] *= shrink;
+            for (int j = 0; j < DH / 8; j++)
+                o[j][h * 2] *= shrink, o[j][h * 2 + 1] *= shrink;
         }
 
 #pragma unroll
@@ -159,7 +166,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
             float inverse = 1.f / total;
             u32* to = (u32*)(args.o + ((i64)row * HQ + head) * DH + t * 2);
 #pragma unroll
-            for (int j = 0; j < DH / 8; j++) to[j * 4] = narrow2(o[j][h * 2] * inverse, o[j][h * 2 + 1] * inverse);
+            for (int j = 0; j < DH / 8; j++)
+                to[j * 4] = narrow2(o[j][h * 2] * inverse, o[j][h * 2 + 1] * inverse);
         }
     }
 }

@@ -37,7 +37,8 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
         float v[8];
         widen8(packed[i], v);
 #pragma unroll
-        for (int e = 0; e < 8; e++) sum += v[e] * v[e];
+        for (int e = 0; e < 8; e++)
+            sum += v[e] * v[e];
     }
 
     float scale = rsqrtf(block_sum<8>(sum, scratch) / H + args.epsilon);
@@ -50,7 +51,8 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
             widen8(packed[i], v);
             widen8(args.gamma[at], g);
 #pragma unroll
-            for (int e = 0; e < 8; e++) v[e] = v[e] * scale * g[e];
+            for (int e = 0; e < 8; e++)
+                v[e] = v[e] * scale * g[e];
             y[at] = narrow8(v);
         }
     }

@@ -73,16 +73,19 @@ __device__ __forceinline__ void norm_head(const u16* gamma, float epsilon, float
     float gx[PAIRS], gy[PAIRS], sum = 0.f;
     load_head(gamma, gx, gy);
 #pragma unroll
-    for (int i = 0; i < PAIRS; i++) sum += x[i] * x[i] + y[i] * y[i];
+    for (int i = 0; i < PAIRS; i++)
+        sum += x[i] * x[i] + y[i] * y[i];
     float scale = rsqrtf(warp_sum(sum) / DH + epsilon);
 #pragma unroll
-    for (int i = 0; i < PAIRS; i++) x[i] = x[i] * scale * gx[i], y[i] = y[i] * scale * gy[i];
+    for (int i = 0; i < PAIRS; i++)
+        x[i] = x[i] * scale * gx[i], y[i] = y[i] * scale * gy[i];
 }
 
 template <bool LANE>
 __device__ __forceinline__ void rope_row(const Args& args) {
     int head = blockIdx.x * 4 + (threadIdx.x >> 5);
-    if (head >= HQ + 2 * HK) return;
+    if (head >= HQ + 2 * HK)
+        return;
     int row = blockIdx.y, lane = threadIdx.x & 31;
     int position = LANE ? args.first_position + row : args.position[row];
     u16* source = args.qkv + ((i64)row * (HQ + 2 * HK) + head) * DH;
@@ -90,7 +93,8 @@ __device__ __forceinline__ void rope_row(const Args& args) {
     load_head(source, x, y);
     if (head < HQ + HK) {
         const u16* gamma = head < HQ ? args.query_gamma : args.key_gamma;
-        if (gamma) norm_head(gamma, args.epsilon, x, y);
+        if (gamma)
+            norm_head(gamma, args.epsilon, x, y);
 #pragma unroll
         for (int i = 0; i < PAIRS; i++) {
             float2 turn = args.table[(i64)position * (DH / 2) + lane * PAIRS + i];

@@ -58,7 +58,7 @@ CHECK_FIELD(Args, top_log_probability);
 constexpr int THREADS = 512, WARPS = 16, MAX_TOP = 20;
 constexpr int MASK_WORDS = (V + 31) / 32;
 constexpr int SEGMENT = (SAMPLEABLE + WARPS * 32 - 1) / (WARPS * 32) * 32;  // ids of a warp, in ascending order
-constexpr float ONE = 1099511627776.f;  // 2^40
+constexpr float ONE = 1099511627776.f;                                      // 2^40
 #define INFINITE __int_as_float(0x7f800000)
 
 struct Shared {
@@ -85,30 +85,36 @@ __device__ __forceinline__ void block_best(float& value, int& id, Shared& shared
     for (int offset = 16; offset > 0; offset >>= 1) {
         float other = __shfl_xor_sync(FULL_MASK, value, offset);
         int other_id = __shfl_xor_sync(FULL_MASK, id, offset);
-        if (before(other, other_id, value, id)) value = other, id = other_id;
+        if (before(other, other_id, value, id))
+            value = other, id = other_id;
     }
 
     __syncthreads();
-    if ((threadIdx.x & 31) == 0) shared.value[threadIdx.x >> 5] = value, shared.id[threadIdx.x >> 5] = id;
+    if ((threadIdx.x & 31) == 0)
+        shared.value[threadIdx.x >> 5] = value, shared.id[threadIdx.x >> 5] = id;
     __syncthreads();
     value = shared.value[0], id = shared.id[0];
     for (int w = 1; w < WARPS; w++)
-        if (before(shared.value[w], shared.id[w], value, id)) value = shared.value[w], id = shared.id[w];
+        if (before(shared.value[w], shared.id[w], value, id))
+            value = shared.value[w], id = shared.id[w];
 }
 
 __device__ __forceinline__ u64 warp_sum_u64(u64 value) {
 #pragma unroll
-    for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(FULL_MASK, value, offset);
+    for (int offset = 16; offset > 0; offset >>= 1)
+        value += __shfl_xor_sync(FULL_MASK, value, offset);
     return value;
 }
 
 __device__ __forceinline__ u64 block_sum_u64(u64 value, Shared& shared) {
     value = warp_sum_u64(value);
     __syncthreads();
-    if ((threadIdx.x & 31) == 0) shared.mass[threadIdx.x >> 5] = value;
+    if ((threadIdx.x & 31) == 0)
+        shared.mass[threadIdx.x >> 5] = value;
     __syncthreads();
     u64 total = 0;
-    for (int w = 0; w < WARPS; w++) total += shared.mass[w];
+    for (int w = 0; w < WARPS; w++)
+        total += shared.mass[w];
     return total;
 }
 
@@ -140,7 +146,8 @@ __device__ __forceinline__ Cut shorten(const Weights& weights, Cut cut, u64 targ
     for (int shift = 30; shift >= 0; shift -= 3) {
         u64 bins[8];
 #pragma unroll
-        for (int j = 0; j < 8; j++) bins[j] = 0;
+        for (int j = 0; j < 8; j++)
+            bins[j] = 0;
         for (int id = tid; id < SAMPLEABLE; id += THREADS) {
             float logit = weights.logits[id];
             u32 key = order_key(logit);
@@ -151,7 +158,8 @@ __device__ __forceinline__ Cut shorten(const Weights& weights, Cut cut, u64 targ
                 u64 amount = BY_MASS ? weight : (weight != 0);
                 int digit = (key >> shift) & 7;
 #pragma unroll
-                for (int j = 0; j < 8; j++) bins[j] += digit == j ? amount : 0;
+                for (int j = 0; j < 8; j++)
+                    bins[j] += digit == j ? amount : 0;
             }
         }
 
@@ -159,19 +167,23 @@ __device__ __forceinline__ Cut shorten(const Weights& weights, Cut cut, u64 targ
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             u64 sum = warp_sum_u64(bins[j]);
-            if (lane == 0) shared.bins[warp][j] = sum;
+            if (lane == 0)
+                shared.bins[warp][j] = sum;
         }
 
         __syncthreads();
         int digit = 7;
         for (; digit >= 0; digit--) {
             u64 sum = 0;
-            for (int w = 0; w < WARPS; w++) sum += shared.bins[w][digit];
-            if (above + sum >= target) break;
+            for (int w = 0; w < WARPS; w++)
+                sum += shared.bins[w][digit];
+            if (above + sum >= target)
+                break;
             above += sum;
         }
 
-        if (digit < 0) return cut;  // the target is beyond reach: keep everything
+        if (digit < 0)
+            return cut;  // the target is beyond reach: keep everything
         prefix = prefix << 3 | digit;
     }
 
@@ -192,11 +204,14 @@ __device__ __forceinline__ Cut shorten(const Weights& weights, Cut cut, u64 targ
         }
 
         // the last one kept is in this stretch: count those below within the block
-        if (lane == 0) shared.id[warp] = __popc(vote);
+        if (lane == 0)
+            shared.id[warp] = __popc(vote);
         __syncthreads();
         int rank = __popc(vote & ((1u << lane) - 1));
-        for (int w = 0; w < warp; w++) rank += shared.id[w];
-        if (equal && (u64)rank == needed - 1) shared.result = id;
+        for (int w = 0; w < warp; w++)
+            rank += shared.id[w];
+        if (equal && (u64)rank == needed - 1)
+            shared.result = id;
         __syncthreads();
         last = shared.result;
         break;
@@ -207,14 +222,18 @@ __device__ __forceinline__ Cut shorten(const Weights& weights, Cut cut, u64 targ
 
 __device__ __forceinline__ float log_sum_exp(const float* logits, float best, Shared& shared) {
     double sum = 0;
-    for (int id = threadIdx.x; id < SAMPLEABLE; id += THREADS) sum += (double)expf(logits[id] - best);
+    for (int id = threadIdx.x; id < SAMPLEABLE; id += THREADS)
+        sum += (double)expf(logits[id] - best);
 #pragma unroll
-    for (int offset = 16; offset > 0; offset >>= 1) sum += __shfl_xor_sync(FULL_MASK, sum, offset);
+    for (int offset = 16; offset > 0; offset >>= 1)
+        sum += __shfl_xor_sync(FULL_MASK, sum, offset);
     __syncthreads();
-    if ((threadIdx.x & 31) == 0) shared.sum[threadIdx.x >> 5] = sum;
+    if ((threadIdx.x & 31) == 0)
+        shared.sum[threadIdx.x >> 5] = sum;
     __syncthreads();
     sum = 0;
-    for (int w = 0; w < WARPS; w++) sum += shared.sum[w];
+    for (int w = 0; w < WARPS; w++)
+        sum += shared.sum[w];
     return best + (float)log(sum);
 }
 
@@ -222,30 +241,36 @@ __device__ __forceinline__ float log_sum_exp(const float* logits, float best, Sh
 __device__ __forceinline__ const float* adjust(const Args& args, const SlotSampling& s, int row, int slot, const float* raw) {
     int tid = threadIdx.x, mask = args.masks[row];
     bool held = s.held_count > 0 && args.length[slot] - s.prompt_length < s.min_tokens;
-    if (!s.counts && s.bias_count == 0 && !held && mask < 0) return raw;
+    if (!s.counts && s.bias_count == 0 && !held && mask < 0)
+        return raw;
     float* work = args.work + (i64)row * V;
-    for (int id = tid; id < SAMPLEABLE; id += THREADS) work[id] = raw[id];
+    for (int id = tid; id < SAMPLEABLE; id += THREADS)
+        work[id] = raw[id];
     __syncthreads();
     for (int i = tid; i < s.bias_count; i += THREADS) {
         int2 entry = args.bias[(i64)slot * MAX_BIAS + i];
-        if ((u32)entry.x < SAMPLEABLE) work[entry.x] += __int_as_float(entry.y);
+        if ((u32)entry.x < SAMPLEABLE)
+            work[entry.x] += __int_as_float(entry.y);
     }
 
     __syncthreads();
     for (int i = tid; held && i < s.held_count; i += THREADS) {
         int id = args.held[slot * MAX_HELD + i];
-        if ((u32)id < SAMPLEABLE) work[id] = -INFINITE;
+        if ((u32)id < SAMPLEABLE)
+            work[id] = -INFINITE;
     }
 
     __syncthreads();
     for (int id = tid; id < SAMPLEABLE; id += THREADS) {
         float logit = work[id];
-        if (mask >= 0 && !(args.bitmaps[(i64)mask * MASK_WORDS + id / 32] >> (id % 32) & 1)) logit = -INFINITE;
+        if (mask >= 0 && !(args.bitmaps[(i64)mask * MASK_WORDS + id / 32] >> (id % 32) & 1))
+            logit = -INFINITE;
         if (s.counts) {
             int count = args.counts[(i64)slot * V + id];
             if (count > 0 || (args.prompt[(i64)slot * MASK_WORDS + id / 32] >> (id % 32) & 1))
                 logit = logit > 0 ? logit / s.repetition : logit * s.repetition;
-            if (count > 0) logit -= s.frequency * count + s.presence;
+            if (count > 0)
+                logit -= s.frequency * count + s.presence;
         }
 
         work[id] = logit;
@@ -261,7 +286,8 @@ __device__ __forceinline__ int argmax(const float* logits, float& value, Shared&
     int id = SAMPLEABLE;
     for (int i = threadIdx.x; i < SAMPLEABLE; i += THREADS) {
         float logit = logits[i];
-        if (before(logit, i, value, id)) value = logit, id = i;
+        if (before(logit, i, value, id))
+            value = logit, id = i;
     }
 
     block_best(value, id, shared);
@@ -274,13 +300,15 @@ __device__ __forceinline__ int draw(const Weights& weights, const Cut& cut, u64 
     u64 mine = 0;
     for (int id = first + lane; id < end; id += 32) {
         float logit = weights.logits[id];
-        if (cut.keeps(order_key(logit), id)) mine += weights.of(logit);
+        if (cut.keeps(order_key(logit), id))
+            mine += weights.of(logit);
     }
 
     mine = warp_sum_u64(mine);
     u64 total = block_sum_u64(lane == 0 ? mine : 0, shared);
     u64 point = __umul64hi(bits, total), below = 0;
-    for (int w = 0; w < warp; w++) below += shared.mass[w];
+    for (int w = 0; w < warp; w++)
+        below += shared.mass[w];
     if (point >= below && point < below + mine) {
         // this warp's segment holds the point: 32 ids at a time
         for (int start = first; start < end; start += 32) {
@@ -288,19 +316,22 @@ __device__ __forceinline__ int draw(const Weights& weights, const Cut& cut, u64 
             u64 weight = 0;
             if (id < end) {
                 float logit = weights.logits[id];
-                if (cut.keeps(order_key(logit), id)) weight = weights.of(logit);
+                if (cut.keeps(order_key(logit), id))
+                    weight = weights.of(logit);
             }
 
             u64 running = weight;
 #pragma unroll
             for (int offset = 1; offset < 32; offset <<= 1) {
                 u64 before_it = __shfl_up_sync(FULL_MASK, running, offset);
-                if (lane >= offset) running += before_it;
+                if (lane >= offset)
+                    running += before_it;
             }
 
             u32 reached = __ballot_sync(FULL_MASK, below + running > point);
             if (reached) {
-                if (lane == 0) shared.result = start + __ffs(reached) - 1;
+                if (lane == 0)
+                    shared.result = start + __ffs(reached) - 1;
                 break;
             }
 
@@ -317,7 +348,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample_token(const __gr
     int row = blockIdx.x, tid = threadIdx.x;
     int4 plan = args.rows[row];
     int slot = plan.x, target = plan.z;
-    if (slot >= SLOTS) return;
+    if (slot >= SLOTS)
+        return;
     const SlotSampling s = args.sampling[slot];
     const float* raw = args.logits + (i64)plan.w * V;
     const float* logits = adjust(args, s, row, slot, raw);
@@ -326,12 +358,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample_token(const __gr
     if (s.temperature > 0 && best < INFINITE && best > -INFINITE) {
         Weights weights{logits, best, s.temperature, s.min_p > 0 ? (u64)(s.min_p * ONE) : 0};
         Cut cut{0, SAMPLEABLE};
-        if (s.top_k > 0 && s.top_k < SAMPLEABLE) cut = shorten<false>(weights, cut, s.top_k, shared);
+        if (s.top_k > 0 && s.top_k < SAMPLEABLE)
+            cut = shorten<false>(weights, cut, s.top_k, shared);
         if (s.top_p < 1.f) {
             u64 mine = 0;
             for (int id = tid; id < SAMPLEABLE; id += THREADS) {
                 float logit = logits[id];
-                if (cut.keeps(order_key(logit), id)) mine += weights.of(logit);
+                if (cut.keeps(order_key(logit), id))
+                    mine += weights.of(logit);
             }
 
             u64 mass = block_sum_u64(mine, shared);
@@ -348,10 +382,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample_token(const __gr
         args.token[row] = token;
     }
 
-    if (s.log_probabilities < 0 && target < 0) return;
+    if (s.log_probabilities < 0 && target < 0)
+        return;
     float top = best;
     int top_id = token;
-    if (logits != raw || s.temperature > 0) top_id = argmax(raw, top, shared);
+    if (logits != raw || s.temperature > 0)
+        top_id = argmax(raw, top, shared);
     float normalizer = log_sum_exp(raw, top, shared);
     if (tid == 0) {
         args.log_probability[row] = raw[token] - normalizer;
@@ -366,12 +402,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample_token(const __gr
             args.top_log_probability[row * MAX_TOP + i] = top - normalizer;
         }
 
-        if (i + 1 == wanted) break;
+        if (i + 1 == wanted)
+            break;
         float next = -INFINITE;
         int next_id = SAMPLEABLE;
         for (int id = tid; id < SAMPLEABLE; id += THREADS) {
             float logit = raw[id];
-            if (before(top, top_id, logit, id) && before(logit, id, next, next_id)) next = logit, next_id = id;
+            if (before(top, top_id, logit, id) && before(logit, id, next, next_id))
+                next = logit, next_id = id;
         }
 
         block_best(next, next_id, shared);

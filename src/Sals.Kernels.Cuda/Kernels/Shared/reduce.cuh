@@ -4,13 +4,15 @@
 
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
-    for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(FULL_MASK, value, offset);
+    for (int offset = 16; offset > 0; offset >>= 1)
+        value += __shfl_xor_sync(FULL_MASK, value, offset);
     return value;
 }
 
 __device__ __forceinline__ float warp_max(float value) {
 #pragma unroll
-    for (int offset = 16; offset > 0; offset >>= 1) value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
+    for (int offset = 16; offset > 0; offset >>= 1)
+        value = fmaxf(value, __shfl_xor_sync(FULL_MASK, value, offset));
     return value;
 }
 
@@ -18,21 +20,25 @@ __device__ __forceinline__ float warp_max(float value) {
 template <int WARPS>
 __device__ __forceinline__ float block_sum(float value, float* scratch) {
     value = warp_sum(value);
-    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = value;
+    if ((threadIdx.x & 31) == 0)
+        scratch[threadIdx.x >> 5] = value;
     __syncthreads();
     float total = 0.f;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) total += scratch[w];
+    for (int w = 0; w < WARPS; w++)
+        total += scratch[w];
     return total;
 }
 
 template <int WARPS>
 __device__ __forceinline__ float block_max(float value, float* scratch) {
     value = warp_max(value);
-    if ((threadIdx.x & 31) == 0) scratch[threadIdx.x >> 5] = value;
+    if ((threadIdx.x & 31) == 0)
+        scratch[threadIdx.x >> 5] = value;
     __syncthreads();
     float best = scratch[0];
 #pragma unroll
-    for (int w = 1; w < WARPS; w++) best = fmaxf(best, scratch[w]);
+    for (int w = 1; w < WARPS; w++)
+        best = fmaxf(best, scratch[w]);
     return best;
 }

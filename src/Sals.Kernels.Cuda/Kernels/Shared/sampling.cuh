@@ -8,8 +8,8 @@ struct SlotSampling {
     float min_p;        // 0 = off
     float presence;
     float frequency;
-    float repetition;   // 1 = off
-    int top_k;          // 0 = off
+    float repetition;  // 1 = off
+    int top_k;         // 0 = off
     int prompt_length;
     int min_tokens;
     int bias_count;

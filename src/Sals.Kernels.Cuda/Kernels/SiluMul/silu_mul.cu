@@ -20,12 +20,14 @@ static_assert(F % 8 == 0, "rows are read 16 bytes at a time");
 extern "C" __global__ void __launch_bounds__(256) silu_mul(const __grid_constant__ Args args) {
     constexpr int VECTORS = F / 8;
     int at = blockIdx.x * 256 + threadIdx.x;
-    if (at >= VECTORS) return;
+    if (at >= VECTORS)
+        return;
     i64 row = blockIdx.y;
     float gate[8], up[8];
     widen8(args.gate_up[row * 2 * VECTORS + at], gate);
     widen8(args.gate_up[row * 2 * VECTORS + VECTORS + at], up);
 #pragma unroll
-    for (int e = 0; e < 8; e++) gate[e] = gate[e] / (1.f + __expf(-gate[e])) * up[e];
+    for (int e = 0; e < 8; e++)
+        gate[e] = gate[e] / (1.f + __expf(-gate[e])) * up[e];
     args.y[row * VECTORS + at] = narrow8(gate);
 }

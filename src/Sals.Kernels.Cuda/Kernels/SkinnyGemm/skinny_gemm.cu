@@ -38,7 +38,7 @@ CHECK_FIELD(Args, rows);
 enum Epilogue { STORE, ADD, SWIGLU, FLOAT };
 
 constexpr int WARPS = 8;
-constexpr int STEPS = 4;           // k advances by 32 a step; a warp takes 128 at a time
+constexpr int STEPS = 4;  // k advances by 32 a step; a warp takes 128 at a time
 constexpr int CHUNK = STEPS * 32;
 
 // The dot product does not care about the order of k: lane (g, t) loads 16 bytes of row g at k + 8 t, and the four words serve as the
@@ -69,7 +69,8 @@ __device__ __forceinline__ void skinny(const Args& args) {
 #pragma unroll
         for (int b = 0; b < NB; b++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) c[i][b][e] = 0.f;
+            for (int e = 0; e < 4; e++)
+                c[i][b][e] = 0.f;
 
     for (int chunk = warp * CHUNK; chunk < k_size; chunk += WARPS * CHUNK) {
 #pragma unroll
@@ -89,7 +90,8 @@ __device__ __forceinline__ void skinny(const Args& args) {
 #pragma unroll
             for (int u = 0; u < LOADS; u++) {
                 int k = chunk + (half + u) * 32;
-                if (k >= k_size) break;
+                if (k >= k_size)
+                    break;
 #pragma unroll
                 for (int b = 0; b < NB; b++) {
                     uint4 v = *(const uint4*)(x + (i64)b * 8 * k_size + k);
@@ -108,14 +110,16 @@ __device__ __forceinline__ void skinny(const Args& args) {
 #pragma unroll
         for (int b = 0; b < NB; b++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) partial[((warp * TILES * NB + i * NB + b) * 4 + e) * 32 + lane] = c[i][b][e];
+            for (int e = 0; e < 4; e++)
+                partial[((warp * TILES * NB + i * NB + b) * 4 + e) * 32 + lane] = c[i][b][e];
     __syncthreads();
 
     constexpr int VALUES = TILES * NB * 128;
     auto total = [&](int index) {
         float sum = 0.f;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++) sum += partial[w * VALUES + index];
+        for (int w = 0; w < WARPS; w++)
+            sum += partial[w * VALUES + index];
         return sum;
     };
     // element e of lane l in tile (i, b): weight row l / 4 (+ 8 when e >= 2), column 2 * (l % 4) + e % 2 of the eight rows of x
@@ -131,7 +135,8 @@ __device__ __forceinline__ void skinny(const Args& args) {
         int i = tile / NB, b = tile % NB;
         int n = n0 + i * ROWS + (l >> 2) + (e >= 2 ? 8 : 0);
         int row = b * 8 + (l & 3) * 2 + (e & 1);
-        if (n >= args.n || row >= args.rows) continue;
+        if (n >= args.n || row >= args.rows)
+            continue;
         float value = total((tile * 4 + e) * 32 + l) + (args.bias ? widen(args.bias[n]) : 0.f);
         i64 at = (i64)row * args.n + n;
         if (EPILOGUE == SWIGLU) {
@@ -148,9 +153,9 @@ __device__ __forceinline__ void skinny(const Args& args) {
     }
 }
 
-#define SKINNY(NB, TILES, LOADS, BLOCKS, NAME, EPILOGUE)                                                                       \
+#define SKINNY(NB, TILES, LOADS, BLOCKS, NAME, EPILOGUE)                                                                     \
     extern "C" __global__ void __launch_bounds__(256, BLOCKS) skinny_gemm_##NAME##_##NB(const __grid_constant__ Args args) { \
-        skinny<NB, TILES, LOADS, EPILOGUE>(args);                                                                             \
+        skinny<NB, TILES, LOADS, EPILOGUE>(args);                                                                            \
     }
 #define SKINNY_ALL(NB, TILES, LOADS, BLOCKS)         \
     SKINNY(NB, TILES, LOADS, BLOCKS, store, STORE)   \
