@@ -29,6 +29,15 @@ public sealed class EngineStats
     public long Preemptions { get; internal set; }
     public long Flushes { get; internal set; }
 
+    /// <summary>Decode rows that read compressed pages in some layer; the share of decode tokens is of <see cref="DecodeRows"/>.</summary>
+    public long SparseRows { get; internal set; }
+
+    /// <summary>(Layer, token) pairs of decode rows that read compressed pages; the share is of <see cref="DecodeRows"/> times the layers.</summary>
+    public long SparseLayerRows { get; internal set; }
+
+    /// <summary>Those among <see cref="SparseLayerRows"/> that chose tokens by score, because there were more candidates than the budget.</summary>
+    public long ScoredLayerRows { get; internal set; }
+
     /// <summary>Bytes of the cache arena that pages of live sequences hold.</summary>
     public long CacheBytesUsed { get; internal set; }
 

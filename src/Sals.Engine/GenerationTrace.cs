@@ -1,3 +1,5 @@
+using Sals.Engine.Paging;
+
 namespace Sals.Engine;
 
 /// <summary>
@@ -27,6 +29,37 @@ public sealed class GenerationTrace
     /// <summary>Tokens generated, all choices, stop tokens included.</summary>
     public int GeneratedTokens { get; set; }
 
+    /// <summary>Tokens that came from decode rows: all generated ones but the first of each choice.</summary>
+    public int DecodedTokens { get; set; }
+
+    /// <summary>Decoded tokens whose row read compressed pages in some layer.</summary>
+    public int SparseTokens { get; set; }
+
+    /// <summary>(Layer, decoded token) pairs that read compressed pages.</summary>
+    public int SparseLayerTokens { get; set; }
+
+    /// <summary>Those among <see cref="SparseLayerTokens"/> that chose tokens by score.</summary>
+    public int ScoredLayerTokens { get; set; }
+
+    /// <summary>Tokens in the cache when the choices ended, all choices; 0 for a choice that ended without pages.</summary>
+    public int CacheTokens { get; set; }
+
+    /// <summary>Pages of each pool that the choices held when they ended, shared ones counted for each holder; reserved latent pages are included.</summary>
+    public PageCounts CachePages { get; set; }
+
     /// <summary>Times this request gave up its pages and started again.</summary>
     public int Preemptions { get; set; }
+}
+
+/// <summary>Pages by pool.</summary>
+public readonly record struct PageCounts(int Dense, int Hot, int Latent)
+{
+    public int this[PoolKind pool] => pool switch
+    {
+        PoolKind.Dense => Dense,
+        PoolKind.Hot => Hot,
+        _ => Latent,
+    };
+
+    public static PageCounts operator +(PageCounts a, PageCounts b) => new(a.Dense + b.Dense, a.Hot + b.Hot, a.Latent + b.Latent);
 }

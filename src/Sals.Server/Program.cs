@@ -8,6 +8,7 @@ var verbs = new[]
     DoctorCommand.Create(),
     BenchCommand.Create(),
     CalibrateCommand.Create(),
+    EvalCommand.Create(),
 };
 
 var root = new RootCommand("Sals: an OpenAI-compatible inference server for long contexts. Without a verb: serve.");

@@ -8,6 +8,9 @@ public sealed class PageTable
     /// <summary>One past the last index ever set since the last <see cref="Clear"/>.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Pages in the table: entries that are not 0.</summary>
+    public int Held => Count - _pages.AsSpan(0, Count).Count(0);
+
     public int this[int index]
     {
         get => index < Count ? _pages[index] : 0;

@@ -126,6 +126,9 @@ public sealed class Scheduler
         foreach (var (sequence, output) in step.Rows)
         {
             sequence.InFlight--;
+            _stats.SparseRows += step.Result.SparseLayers[row] > 0 ? 1 : 0;
+            _stats.SparseLayerRows += step.Result.SparseLayers[row];
+            _stats.ScoredLayerRows += step.Result.ScoredLayers[row];
             Accept(sequence, output, step.Result, row++);
         }
 

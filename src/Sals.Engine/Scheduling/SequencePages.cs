@@ -293,6 +293,9 @@ public sealed class SequencePages
         _unsent = false;
     }
 
+    /// <summary>Pages held in each pool; walks the tables.</summary>
+    public PageCounts Counts => new(_tables[(int)PoolKind.Dense].Held, _tables[(int)PoolKind.Hot].Held, _tables[(int)PoolKind.Latent].Held);
+
     public void CountReferences(Dictionary<(PoolKind Pool, int Page), int> counts)
     {
         foreach (var kind in PoolKinds.All)

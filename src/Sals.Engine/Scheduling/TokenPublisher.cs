@@ -59,6 +59,14 @@ public sealed class TokenPublisher
         trace.FirstToken = trace.FirstToken == 0 ? now : trace.FirstToken;
         trace.LastToken = now;
         trace.GeneratedTokens++;
+        if (output > 0)
+        {
+            trace.DecodedTokens++;
+            trace.SparseTokens += result.SparseLayers[row] > 0 ? 1 : 0;
+            trace.SparseLayerTokens += result.SparseLayers[row];
+            trace.ScoredLayerTokens += result.ScoredLayers[row];
+        }
+
         _stats.GeneratedTokens++;
 
         var wanted = sequence.Sampling.LogProbabilities;
@@ -81,6 +89,12 @@ public sealed class TokenPublisher
     private void Write(Sequence sequence, TokenEvent token)
     {
         var handle = sequence.Generation.Handle;
+        if (token.Finish != FinishReason.None && sequence.Pages is { } pages)
+        {
+            handle.Trace.CacheTokens += sequence.Length;
+            handle.Trace.CachePages += pages.Counts;
+        }
+
         if (token.Finish != FinishReason.None && --sequence.Generation.Unfinished == 0)
         {
             handle.Trace.Finished = _time.GetTimestamp();

@@ -1,0 +1,93 @@
+using System.Globalization;
+using System.Text;
+
+namespace Sals.Engine.Evaluation;
+
+/// <summary>Reports as Markdown: what was run, a table, and what its columns mean.</summary>
+public static class EvalMarkdown
+{
+    private const string Dense = "dense";
+
+    public static string Needle(EvalSetup setup, IReadOnlyList<NeedleRow> rows)
+    {
+        var text = Head("Single-needle retrieval", setup);
+        Line(text, $"One key and one 7-digit value in a text that has nothing to do with them, at a random depth; {rows[0].Samples} prompts a length, the same for every cache; seed {setup.Seed}. Greedy; right is an answer that is right as a whole and then ends.");
+        Line(text, $"");
+        Header(text, "cache", "length", "right", "accuracy %", "± error", "95 % interval", "value found %", "minus dense (paired)", "sparse tokens %", "sparse (layer, token) %", "selected (layer, token) %", "bytes/token measured", "by PageLayout", "whole cache vs dense", "layer vs dense (16 bit)", "tokens/s");
+        foreach (var row in rows)
+        {
+            var dense = rows.FirstOrDefault(other => other.Cache == Dense && other.Length == row.Length);
+            Row(text, row.Cache, Number($"{row.Length:#,0}"), $"{row.Exact}/{row.Samples}", Percent(row.Accuracy), Percent(row.StandardError),
+                $"{Percent(row.IntervalLow)} - {Percent(row.IntervalHigh)}", Percent((double)row.Found / row.Samples),
+                dense is null || dense == row ? "" : Difference([.. row.Right.Zip(dense.Right, (one, other) => 100.0 * ((one ? 1 : 0) - (other ? 1 : 0)))], "0.0"),
+                Percent(row.Use.SparseTokenShare), Percent(row.Use.SparsePairShare), Percent(row.Use.ScoredPairShare), Number($"{row.Use.MeasuredBytesPerToken:#,0}"),
+                Number($"{row.Use.ExpectedBytesPerToken:#,0}"), Number($"{row.Use.ModelRatio:0.000}"), Number($"{row.Use.LayerRatio:0.000} ({row.Use.LayerRatio16:0.000})"),
+                Number($"{row.TokensPerSecond:#,0}"));
+        }
+
+        return Legend(text).ToString();
+    }
+
+    public static string Perplexity(EvalSetup setup, IReadOnlyList<PerplexityRow> rows)
+    {
+        var text = Head("Decode perplexity", setup);
+        Line(text, $"{rows[0].Windows} windows: {rows[0].PromptTokens} tokens are prefilled exactly, then {rows[0].ForcedTokens} more are forced one by one through decode rows, which read the compressed cache; only those count, the first after the prefill left out. This is decode perplexity: prefill is exact with every cache and would show no difference.");
+        Line(text, $"The embedded model saw these books in training: its perplexity says nothing about the model, differences between caches do.");
+        Line(text, $"");
+        Header(text, "cache", "nats/token", "± error (windows)", "perplexity", "minus dense, nats (paired)", "sparse tokens %", "sparse (layer, token) %", "selected (layer, token) %", "bytes/token measured", "by PageLayout", "whole cache vs dense", "layer vs dense (16 bit)", "tokens/s");
+        var dense = rows.FirstOrDefault(row => row.Cache == Dense);
+        foreach (var row in rows)
+        {
+            Row(text, row.Cache, Number($"{row.NatsPerToken:0.0000}"), row.StandardError is { } error ? Number($"{error:0.0000}") : "-", Number($"{row.Perplexity:0.00}"),
+                dense is null || dense == row ? "" : Difference([.. row.WindowNats.Zip(dense.WindowNats, (one, other) => one - other)], "0.0000"),
+                Percent(row.Use.SparseTokenShare), Percent(row.Use.SparsePairShare), Percent(row.Use.ScoredPairShare), Number($"{row.Use.MeasuredBytesPerToken:#,0}"),
+                Number($"{row.Use.ExpectedBytesPerToken:#,0}"), Number($"{row.Use.ModelRatio:0.000}"), Number($"{row.Use.LayerRatio:0.000} ({row.Use.LayerRatio16:0.000})"),
+                Number($"{row.TokensPerSecond:#,0}"));
+        }
+
+        return Legend(text).ToString();
+    }
+
+    private static StringBuilder Head(string title, EvalSetup setup)
+    {
+        var text = new StringBuilder();
+        Line(text, $"# {title}");
+        Line(text, $"");
+        Line(text, $"Model {setup.Model} on {setup.Backend}; text {setup.Text} ({setup.TextFingerprint}).");
+        foreach (var cache in setup.Caches)
+        {
+            Line(text, $"- {cache}");
+        }
+
+        Line(text, $"");
+        return text;
+    }
+
+    private static StringBuilder Legend(StringBuilder text)
+    {
+        Line(text, $"");
+        Line(text, $"Sparse: decoded tokens, and (layer, token) pairs over all layers, that read compressed pages; selected: pairs in which the budget chose among them. Bytes: pages held by the finished sequences, with window, sinks, dense layers, reserved pages and page rounding, over their tokens; whole cache vs dense: those bytes over the dense cache's; layer vs dense: a latent token of one compressed layer, as stored (and with 16-bit latents and keys, as the paper counts). Errors are standard errors: binomial, over windows, or of paired differences.");
+        return text;
+    }
+
+    private static string Difference(double[] differences, string format)
+    {
+        var mean = SampleMean.Of(differences);
+        var error = differences.Length > 1 ? $" ± {mean.StandardError.ToString(format, CultureInfo.InvariantCulture)}" : "";
+        return mean.Mean.ToString($"+{format};-{format};{format}", CultureInfo.InvariantCulture) + error;
+    }
+
+    private static void Header(StringBuilder text, params string[] cells)
+    {
+        Row(text, cells);
+        Row(text, [.. cells.Select(_ => "---")]);
+    }
+
+    private static void Row(StringBuilder text, params string[] cells) => text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
+
+    private static void Line(StringBuilder text, FormattableString line) => text.Append(line.ToString(CultureInfo.InvariantCulture)).Append('\n');
+
+    private static string Percent(double share) => (100 * share).ToString("0.0", CultureInfo.InvariantCulture);
+
+    private static string Number(FormattableString number) => number.ToString(CultureInfo.InvariantCulture);
+}
