@@ -10,6 +10,8 @@ public sealed class EngineStats
 {
     private readonly long[] _pagesUsed = new long[PoolKinds.Count];
     private readonly long[] _pagesCached = new long[PoolKinds.Count];
+    private readonly long[] _poolBytes = new long[PoolKinds.Count];
+    private long[] _laneTokens = [];
 
     public long Running { get; internal set; }
     public long Waiting { get; internal set; }
@@ -38,6 +40,18 @@ public sealed class EngineStats
     /// <summary>Those among <see cref="SparseLayerRows"/> that chose tokens by score, because there were more candidates than the budget.</summary>
     public long ScoredLayerRows { get; internal set; }
 
+    /// <summary>Latent tokens that sparse rows could select from, in each compressed layer, summed over rows.</summary>
+    public long CandidateTokens { get; internal set; }
+
+    /// <summary>Latent tokens that sparse rows did select, in each compressed layer, summed over rows.</summary>
+    public long SelectedTokens { get; internal set; }
+
+    /// <summary>Cached tokens of the sequences of all decode rows, summed over rows.</summary>
+    public long ContextTokens { get; internal set; }
+
+    /// <summary>Tokens of a step: its decode rows and the prompt tokens that entered the first layer.</summary>
+    public TokenHistogram StepTokens { get; } = new();
+
     /// <summary>Bytes of the cache arena that pages of live sequences hold.</summary>
     public long CacheBytesUsed { get; internal set; }
 
@@ -52,6 +66,21 @@ public sealed class EngineStats
     public long PagesUsed(PoolKind pool) => Volatile.Read(ref _pagesUsed[(int)pool]);
 
     public long PagesCached(PoolKind pool) => Volatile.Read(ref _pagesCached[(int)pool]);
+
+    /// <summary>Cache memory that a pool has drawn, free pages included.</summary>
+    public long PoolBytes(PoolKind pool) => Volatile.Read(ref _poolBytes[(int)pool]);
+
+    /// <summary>Prefill lanes; 0 until the engine has loaded.</summary>
+    public int LaneCount => Volatile.Read(ref _laneTokens).Length;
+
+    /// <summary>Rows of a prefill lane that prompts hold.</summary>
+    public long LaneTokens(int lane) => Volatile.Read(ref Volatile.Read(ref _laneTokens)[lane]);
+
+    internal void SetLaneCount(int count) => Volatile.Write(ref _laneTokens, new long[count]);
+
+    internal void SetLane(int lane, long tokens) => Volatile.Write(ref _laneTokens[lane], tokens);
+
+    internal void SetPoolBytes(PoolKind pool, long bytes) => Volatile.Write(ref _poolBytes[(int)pool], bytes);
 
     internal void SetPages(PoolKind pool, long used, long cached)
     {

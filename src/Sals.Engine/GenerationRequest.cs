@@ -37,4 +37,10 @@ public sealed record GenerationRequest
     /// Each event reports the forced id and its log-probability. Null = generate. Needs Choices = 1.
     /// </summary>
     public int[]? ForcedTokens { get; init; }
+
+    /// <summary>
+    /// Tokens that may be sampled: bit t % 32 of word t / 32 is token t, [ceil(V / 32)], at least one bit set; the stop ids need theirs to be able to
+    /// end a choice. Null = all. Shared, never written to.
+    /// </summary>
+    public uint[]? AllowedTokens { get; init; }
 }

@@ -153,6 +153,11 @@ public sealed class InferenceEngine : IAsyncDisposable
             throw new ArgumentException($"{forced.Length} forced tokens need MaxTokens {forced.Length}, not {request.MaxTokens}.", nameof(request));
         }
 
+        if (request.AllowedTokens is { } allowed && (allowed.Length != (info.VocabularySize + 31) / 32 || Array.TrueForAll(allowed, word => word == 0)))
+        {
+            throw new ArgumentException($"AllowedTokens needs {(info.VocabularySize + 31) / 32} words, not all 0.", nameof(request));
+        }
+
         foreach (var token in request.Prompt)
         {
             if ((uint)token >= (uint)info.VocabularySize)

@@ -101,6 +101,13 @@ public sealed class FakeBackend : IStepBackend
 
         var rows = new List<(int, int)>();
         Prepare(plan);
+        Array.ForEach(_slots, slot => slot.Allowed = null);
+        foreach (var mask in plan.Masks.Items)
+        {
+            Require(_slots[mask.Slot].Allowed is null, $"two masks for slot {mask.Slot}");
+            _slots[mask.Slot].Allowed = mask.Bits;
+        }
+
         foreach (var row in plan.Decodes.Items)
         {
             rows.Add((row.Slot, Decode(row)));
@@ -238,12 +245,23 @@ public sealed class FakeBackend : IStepBackend
         foreach (var number in slice.Slots)
         {
             _slots[number].Length = slice.PromptLength;
-            _slots[number].Last = Expected(prompt, [], _slots[number].Sampling);
+            _slots[number].Last = NextAllowed(Expected(prompt, [], _slots[number].Sampling), _slots[number].Allowed);
             rows.Add((number, _slots[number].Last));
         }
     }
 
-    private int Sample(Slot slot) => (int)(HashOf(slot, slot.Length, Begin(slot.Sampling)) % 1000);
+    private int Sample(Slot slot) => NextAllowed((int)(HashOf(slot, slot.Length, Begin(slot.Sampling)) % 1000), slot.Allowed);
+
+    /// <summary>The token itself, or the first one after it that the mask allows, around the vocabulary.</summary>
+    public static int NextAllowed(int token, uint[]? allowed)
+    {
+        while (allowed is not null && (allowed[token / 32] >> (token % 32) & 1) == 0)
+        {
+            token = (token + 1) % 1000;
+        }
+
+        return token;
+    }
 
     private ulong HashOf(Slot slot, int length, ulong hash)
     {
@@ -346,6 +364,7 @@ public sealed class FakeBackend : IStepBackend
         public Dictionary<int, int>[] Tables { get; } = [[], [], []];
         public int Length { get; set; }
         public int Last { get; set; }
+        public uint[]? Allowed { get; set; }
     }
 
     private sealed class Cursor

@@ -19,6 +19,21 @@ public sealed class PrefillLane
     /// <summary>Capacity in tokens.</summary>
     public int Length { get; }
 
+    /// <summary>Rows that prompts hold.</summary>
+    public int UsedTokens
+    {
+        get
+        {
+            var tokens = 0;
+            foreach (var region in _regions)
+            {
+                tokens += region.Length;
+            }
+
+            return tokens;
+        }
+    }
+
     public int PromptCount => _regions.Count;
 
     /// <summary>First offset with <paramref name="length"/> free rows, or -1.</summary>

@@ -45,6 +45,7 @@ public sealed class Scheduler
         _lanes = [.. info.LaneLengths.Select((length, number) => new PrefillLane(number, length)).OrderBy(lane => lane.Length)];
         _prefillPlanner = new PrefillPlanner(info, options);
         stats.CacheBytesTotal = _pools.TotalBytes;
+        stats.SetLaneCount(_lanes.Length);
     }
 
     /// <summary>Anything to plan, or anything whose end must still be seen.</summary>
@@ -111,6 +112,11 @@ public sealed class Scheduler
         foreach (var prefill in _planned)
         {
             EndLane(prefill);
+            foreach (var sequence in prefill.Sequences)
+            {
+                AddMask(sequence, step.Plan);
+            }
+
             StartDecoding(prefill);
         }
 
@@ -123,12 +129,14 @@ public sealed class Scheduler
     public void Commit(PlannedStep step)
     {
         var row = 0;
+        var entered = _stats.PrefillTokens;
         foreach (var (sequence, output) in step.Rows)
         {
             sequence.InFlight--;
             _stats.SparseRows += step.Result.SparseLayers[row] > 0 ? 1 : 0;
             _stats.SparseLayerRows += step.Result.SparseLayers[row];
             _stats.ScoredLayerRows += step.Result.ScoredLayers[row];
+            CountRow(sequence.Generation.Request.Prompt.Length + output);
             Accept(sequence, output, step.Result, row++);
         }
 
@@ -147,6 +155,7 @@ public sealed class Scheduler
         _stats.Steps++;
         _stats.DecodeRows += step.Rows.Count;
         _stats.Flushes += step.Plan.Flushes.Count;
+        _stats.StepTokens.Observe(step.Rows.Count + (int)(_stats.PrefillTokens - entered));
         UpdateGauges();
         if (_options.CheckIntegrity)
         {
@@ -210,9 +219,19 @@ public sealed class Scheduler
 
             sequence.Pages.Flush(length, sequence.Slot, step.Plan, step.Released, sequence.Generation.Hashes);
             step.Plan.Decodes.Add(new DecodeRow(sequence.Slot, sequence.NextInput, sequence.ForcedOutput(sequence.RowsPlanned + 1)));
+            AddMask(sequence, step.Plan);
             sequence.RowsPlanned++;
             sequence.InFlight++;
             step.Rows.Add((sequence, sequence.RowsPlanned));
+        }
+    }
+
+    /// <summary>The same mask at every row that samples for the sequence, so it need not wait for the row before.</summary>
+    private static void AddMask(Sequence sequence, StepPlan plan)
+    {
+        if (sequence.Generation.Request.AllowedTokens is { } bits)
+        {
+            plan.Masks.Add(new SlotMask(sequence.Slot, bits));
         }
     }
 
@@ -399,6 +418,18 @@ public sealed class Scheduler
         }
     }
 
+    /// <summary>A decode row that saw <paramref name="length"/> tokens, its own included.</summary>
+    private void CountRow(int length)
+    {
+        _stats.ContextTokens += length;
+        var candidates = CacheTimeline.CandidateCount(length, _info.Spec);
+        if (candidates > 0)
+        {
+            _stats.CandidateTokens += candidates;
+            _stats.SelectedTokens += CacheTimeline.SelectedCount(length, _info.Spec);
+        }
+    }
+
     private void Accept(Sequence sequence, int output, StepResult result, int row)
     {
         if (sequence.State == SequenceState.Finished || output < sequence.Replayed)
@@ -502,6 +533,11 @@ public sealed class Scheduler
 
         _stats.Running = running;
         _stats.Waiting = _waiting.Count;
+        foreach (var lane in _lanes)
+        {
+            _stats.SetLane(lane.Number, lane.UsedTokens);
+        }
+
         // walking the index costs time, so the idle part is refreshed now and then and whenever the engine comes to rest
         if (_stats.Steps % 32 == 0 || !HasWork)
         {
@@ -510,6 +546,7 @@ public sealed class Scheduler
             {
                 var idle = _pools.Index.IdlePages(kind);
                 _stats.SetPages(kind, _pools[kind].UsedPages - idle, idle);
+                _stats.SetPoolBytes(kind, (_pools[kind].UsedPages + _pools[kind].FreePages) * _pools[kind].PageBytes);
             }
         }
 

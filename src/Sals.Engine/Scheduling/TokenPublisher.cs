@@ -67,7 +67,8 @@ public sealed class TokenPublisher
             trace.ScoredLayerTokens += result.ScoredLayers[row];
         }
 
-        _stats.GeneratedTokens++;
+        // forced tokens are a text that is scored, not output
+        _stats.GeneratedTokens += forced < 0 ? 1 : 0;
 
         var wanted = sequence.Sampling.LogProbabilities;
         Write(sequence, new TokenEvent

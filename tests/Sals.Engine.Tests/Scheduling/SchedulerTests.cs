@@ -166,7 +166,11 @@ public class SchedulerTests
         // three pages of cache: 8 choices of a 65-token prompt need nine
         var driver = new StepDriver(new FakeBackend(slots: 8, maxModelLength: 128, pages: 1));
         var generation = driver.Add(EngineHarness.Request(Prompt(65), 2, 8));
-        driver.Finish(generation);
+        while (generation.Unfinished > 0)
+        {
+            driver.Step();
+        }
+
         Assert.True(generation.Handle.Events.TryRead(out var token));
         Assert.Equal(FinishReason.Error, token.Finish);
         Assert.Contains("KV cache", token.Error, StringComparison.Ordinal);
