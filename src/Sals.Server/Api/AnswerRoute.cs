@@ -45,10 +45,10 @@ public static class AnswerRoute
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
-            var names = FieldPolicy.WithoutEffect(new Wire.JsonFields(root), RequestReader.KnownFields);
-            if (names.Length > 0)
+            var (ignored, unknown) = FieldPolicy.WithoutEffect(new Wire.JsonFields(root), RequestReader.KnownFields);
+            if (ignored.Length + unknown.Length > 0)
             {
-                ApiLog.Ignored(logger, context.TraceIdentifier, names);
+                ApiLog.Ignored(logger, context.TraceIdentifier, string.Join(", ", ignored), string.Join(", ", unknown));
             }
         }
     }

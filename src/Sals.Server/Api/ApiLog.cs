@@ -17,6 +17,6 @@ internal static partial class ApiLog
     [LoggerMessage(EventIds.RequestUnexpected, LogLevel.Error, "Unexpected failure at {Path}")]
     public static partial void Unexpected(ILogger logger, Exception exception, string path);
 
-    [LoggerMessage(EventIds.FieldIgnored, LogLevel.Debug, "{Id} fields without effect: {Fields}")]
-    public static partial void Ignored(ILogger logger, string id, string fields);
+    [LoggerMessage(EventIds.FieldIgnored, LogLevel.Debug, "{Id} fields without effect: {Ignored}; unknown fields: {Unknown}")]
+    public static partial void Ignored(ILogger logger, string id, string ignored, string unknown);
 }

@@ -19,6 +19,9 @@ public sealed record Call
 
     public required AnswerForm Form { get; init; }
 
+    /// <summary>Nothing is generated (max_tokens 0): the answer is the echoed prompt or its log-probabilities.</summary>
+    public bool ScoreOnly { get; init; }
+
     public int ChoicesPerPrompt => Requests[0].Choices;
 
     public int ChoiceCount => Requests.Length * ChoicesPerPrompt;
@@ -50,4 +53,13 @@ public sealed record AnswerForm
 
     /// <summary>Completions: the prompt's text comes before the answer's.</summary>
     public bool Echo { get; init; }
+
+    /// <summary>prompt_logprobs (vLLM): -1 = none, 0 = of the prompt's tokens themselves, N = also of the N most probable.</summary>
+    public int PromptLogProbabilities { get; init; } = -1;
+
+    /// <summary>Log-probabilities show a token as token_id:N instead of its text (vLLM).</summary>
+    public bool TokensAsIds { get; init; }
+
+    /// <summary>Log-probabilities of the prompt that have to be computed, as <see cref="PromptLogProbabilities"/>.</summary>
+    public int ScoredLogProbabilities => Math.Max(PromptLogProbabilities, Echo ? LogProbabilities : -1);
 }

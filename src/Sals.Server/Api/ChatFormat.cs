@@ -18,7 +18,7 @@ public sealed class ChatFormat : IAnswerFormat
         _generation = generation;
         _call = generation.Call;
         _form = _call.Form;
-        _logProbabilities = new LogProbabilities(tokenizer, _form.LogProbabilities);
+        _logProbabilities = new LogProbabilities(_form.TokensAsIds ? null : tokenizer, _form.LogProbabilities);
     }
 
     public void Open(SseWriter stream)
@@ -60,6 +60,8 @@ public sealed class ChatFormat : IAnswerFormat
         });
         var body = new ChatResponse(_call.Id, _call.Created, _call.Model, [.. choices], Usage())
         {
+            PromptLogprobs = _form.PromptLogProbabilities >= 0
+                ? _logProbabilities.Prompt(_generation.PromptScores![0], _form.PromptLogProbabilities) : null,
             PromptTokenIds = _form.ReturnTokenIds ? _call.Requests[0].Prompt : null,
         };
         return JsonResponse.WriteAsync(response, body, WireJson.Default.ChatResponse, cancel);

@@ -19,7 +19,7 @@ public sealed class CompletionFormat : IAnswerFormat
         _generation = generation;
         _call = generation.Call;
         _form = _call.Form;
-        _logProbabilities = new LogProbabilities(tokenizer, _form.LogProbabilities);
+        _logProbabilities = new LogProbabilities(_form.TokensAsIds ? null : tokenizer, _form.LogProbabilities);
         _echo = [.. _call.Requests.Select(request => _form.Echo && tokenizer is not null ? tokenizer.Decode(request.Prompt, skipSpecialTokens: true) : "")];
     }
 
@@ -60,6 +60,8 @@ public sealed class CompletionFormat : IAnswerFormat
             SalsMetrics.Name(answer.Finish))
         {
             StopReason = answer.StopReason,
+            PromptLogprobs = _form.PromptLogProbabilities >= 0
+                ? _logProbabilities.Prompt(_generation.PromptScores![i / _call.ChoicesPerPrompt], _form.PromptLogProbabilities) : null,
             TokenIds = _form.ReturnTokenIds ? answer.TokenIds : null,
             PromptTokenIds = _form.ReturnTokenIds ? _call.Requests[i / _call.ChoicesPerPrompt].Prompt : null,
         });
@@ -73,7 +75,7 @@ public sealed class CompletionFormat : IAnswerFormat
         stream.Data(new CompletionResponse(_call.Id, _call.Created, _call.Model, choices) { Usage = usage }, WireJson.Default.CompletionResponse);
     }
 
-    private AnswerToken[] Prompt(int choice) => _generation.PromptScores?[choice / _call.ChoicesPerPrompt] ?? [];
+    private AnswerToken[] Prompt(int choice) => !_form.Echo || _form.LogProbabilities < 0 ? [] : _generation.PromptScores?[choice / _call.ChoicesPerPrompt] ?? [];
 
     private int Shift(int choice) => _echo[choice / _call.ChoicesPerPrompt].Length;
 

@@ -12,12 +12,14 @@ public static class FieldPolicy
     private const string NoTools = "tool calls are not supported by this server yet";
     private const string NoGrammar = "constrained output is not supported by this server yet; use response_format {\"type\":\"text\"}";
 
+    private const string NoAdapters = "LoRA adapters are not supported by this server";
+
     /// <summary>Accepted without effect: bookkeeping of OpenAI's service and hints that do not change the answer's form.</summary>
     public static readonly IReadOnlySet<string> Ignored = new HashSet<string>(StringComparer.Ordinal)
     {
         "user", "metadata", "store", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
         "verbosity", "prediction", "web_search_options", "moderation", "parallel_tool_calls", "reasoning_effort", "audio",
-        "spaces_between_special_tokens", "truncation_side", "include_reasoning", "request_id", "return_tokens_as_token_ids",
+        "spaces_between_special_tokens", "include_reasoning", "request_id", "session_id", "stream_interval",
     };
 
     /// <summary>Refused unless the value asks for nothing (false, zero, empty, the value given here).</summary>
@@ -32,18 +34,27 @@ public static class FieldPolicy
         ["guided_regex"] = (NoGrammar, []),
         ["guided_choice"] = (NoGrammar, []),
         ["guided_grammar"] = (NoGrammar, []),
+        ["guided_decoding"] = (NoGrammar, []),
+        ["structural_tag"] = (NoGrammar, []),
+        ["grammar"] = (NoGrammar, []),
+        ["json_schema"] = (NoGrammar, []),
+        ["regex"] = (NoGrammar, []),
+        ["ebnf"] = (NoGrammar, []),
+        ["stop_regex"] = ("is not supported; use stop", []),
         ["chat_template"] = ("a template never comes from a request; start the server with --chat-template", []),
         ["suffix"] = ("fill-in-the-middle is not supported by this model", []),
         ["use_beam_search"] = ("beam search is not supported", []),
-        ["bad_words"] = ("is not supported; use logit_bias", []),
-        ["allowed_token_ids"] = ("is not supported; use logit_bias", []),
         ["logits_processors"] = ("is not supported", []),
-        ["prompt_logprobs"] = ("is not supported; /v1/completions with echo and logprobs gives the same", []),
         ["prompt_embeds"] = ("tensors are not accepted from requests", []),
         ["documents"] = ("is not supported; put the documents into the messages", []),
         ["mm_processor_kwargs"] = ("this server serves text only", []),
         ["kv_transfer_params"] = ("is not supported", []),
         ["thinking_token_budget"] = ("is not supported", []),
+        ["logprob_token_ids"] = ("is not supported; use top_logprobs", []),
+        ["lora_request"] = (NoAdapters, []),
+        ["lora_path"] = (NoAdapters, []),
+        ["lora"] = (NoAdapters, []),
+        ["adapter_id"] = (NoAdapters, []),
     };
 
     /// <exception cref="ApiException">A field asks for something that this server would have to leave out silently.</exception>
@@ -51,7 +62,7 @@ public static class FieldPolicy
     {
         foreach (var (name, value) in fields.All())
         {
-            if (Refused.TryGetValue(name, out var refusal) && !AsksNothing(value, refusal.Harmless))
+            if (Refused.TryGetValue(name, out var refusal) && !AsksNothing(name, value, refusal.Harmless))
             {
                 throw new ApiException(ApiError.Unsupported(name, $"{name}: {refusal.Reason}."));
             }
@@ -75,26 +86,35 @@ public static class FieldPolicy
             throw new ApiException(ApiError.Unsupported("best_of", "best_of: is not supported; leave it out or make it equal to n."));
         }
 
+        if (fields.Text("truncation_side", 16) is { } side && side != "left")
+        {
+            throw new ApiException(ApiError.Unsupported("truncation_side", "truncation_side: truncate_prompt_tokens keeps the end of a prompt; expected left."));
+        }
+
         if (fields.Number("length_penalty", -100, 100) is { } penalty && penalty != 1)
         {
             throw new ApiException(ApiError.Unsupported("length_penalty", "length_penalty: belongs to beam search, which is not supported."));
         }
     }
 
-    /// <summary>Names of the request's fields that have no effect; empty strings of joined names are not logged.</summary>
-    public static string WithoutEffect(JsonFields fields, IReadOnlySet<string> known) =>
-        string.Join(", ", fields.All()
-            .Select(field => field.Name)
-            .Where(name => !known.Contains(name) && !Refused.ContainsKey(name))
-            .Select(name => name.Length > 40 ? name[..40] : name)
-            .Take(20));
+    /// <summary>Fields of the request that have no effect, first those that are ignored on purpose, then those that no list names.</summary>
+    public static (string[] Ignored, string[] Unknown) WithoutEffect(JsonFields fields, IReadOnlySet<string> known)
+    {
+        var names = fields.All().Select(field => field.Name).Where(name => !known.Contains(name) && !Refused.ContainsKey(name)).ToArray();
+        return (
+            [.. names.Where(Ignored.Contains)],
+            [.. names.Where(name => !Ignored.Contains(name)).Select(name => name.Length > 40 ? name[..40] : name).Take(20)]);
+    }
 
-    private static bool AsksNothing(JsonElement value, string[] harmless) => value.ValueKind switch
+    /// <summary>Whether a field that asks for something is refused whatever it says.</summary>
+    public static bool Refuses(string name) => Refused.ContainsKey(name);
+
+    private static bool AsksNothing(string name, JsonElement value, string[] harmless) => value.ValueKind switch
     {
         JsonValueKind.False => true,
         JsonValueKind.Array => value.GetArrayLength() == 0,
         JsonValueKind.Object => !value.EnumerateObject().Any(),
-        JsonValueKind.String => JsonFields.TextOf(value, "", int.MaxValue) is var text && (text.Length == 0 || harmless.Contains(text)),
+        JsonValueKind.String => JsonFields.TextOf(value, name, int.MaxValue) is var text && (text.Length == 0 || harmless.Contains(text)),
         _ => false,
     };
 }

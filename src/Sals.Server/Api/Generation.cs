@@ -47,7 +47,7 @@ public sealed class Generation : IAsyncDisposable
 
     public Call Call { get; }
 
-    /// <summary>Tokens of each prompt with their log-probabilities, when the call echoes them; else null.</summary>
+    /// <summary>Tokens of each prompt with their log-probabilities, when the call asks for them; else null.</summary>
     public AnswerToken[][]? PromptScores { get; private set; }
 
     /// <summary>True when every choice has ended.</summary>
@@ -71,12 +71,12 @@ public sealed class Generation : IAsyncDisposable
         var generation = new Generation(serving, call, permit, logger, requestId, route);
         try
         {
-            if (call.Form is { Echo: true, LogProbabilities: >= 0 })
+            if (call.Form.ScoredLogProbabilities >= 0)
             {
                 generation.PromptScores = await PromptScoring.RunAsync(serving, call, cancel);
             }
 
-            foreach (var request in call.Requests)
+            foreach (var request in call.ScoreOnly ? [] : call.Requests)
             {
                 generation._handles.Add(serving.Engine.Start(request));
             }
@@ -103,6 +103,11 @@ public sealed class Generation : IAsyncDisposable
         {
             // a finished stream's task says false and stays, so it must not be waited for again
             _waits[i] ??= _handles[i].Events.WaitToReadAsync(cancel).AsTask();
+        }
+
+        if (Call.ScoreOnly)
+        {
+            return;
         }
 
         var pending = _waits.Where(wait => wait is { IsCompleted: false } or { IsCompleted: true, Result: true }).ToArray();
@@ -135,6 +140,14 @@ public sealed class Generation : IAsyncDisposable
             {
                 _waits[i] = null;
             }
+        }
+
+        if (Call.ScoreOnly && !Finished)
+        {
+            var next = Array.FindIndex(_choices, choice => choice.Finish == FinishReason.None);
+            var end = new TokenEvent { Choice = next % Call.ChoicesPerPrompt, Token = -1, StopToken = -1, Finish = FinishReason.Length };
+            piece = Take(next / Call.ChoicesPerPrompt, end);
+            return true;
         }
 
         piece = default;
@@ -218,12 +231,14 @@ public sealed class Generation : IAsyncDisposable
             _serving.Metrics.ChoiceFinished(fault ? FinishReason.Error : FinishReason.Abort);
         }
 
-        for (var i = 0; i < _handles.Count; i++)
+        for (var i = 0; i < Call.Requests.Length; i++)
         {
-            var trace = _handles[i].Trace;
+            // a request that is only scored, or was given up while its prompt was, has no generation of its own
+            var trace = i < _handles.Count ? _handles[i].Trace : new GenerationTrace();
+            var request = Call.Requests[i];
             var mine = _choices.AsSpan(i * Call.ChoicesPerPrompt, Call.ChoicesPerPrompt).ToArray();
             var completed = mine.All(choice => choice.Finish != FinishReason.None);
-            _serving.Metrics.RequestFinished(_handles[i].Request, trace, completed);
+            _serving.Metrics.RequestFinished(request, trace, completed);
             var reason = completed
                 ? string.Join(',', mine.Select(choice => SalsMetrics.Name(choice.Finish)).Distinct())
                 : fault ? "error" : "abort";
@@ -231,7 +246,7 @@ public sealed class Generation : IAsyncDisposable
             var decode = Milliseconds(trace.FirstToken, trace.LastToken);
             var later = generated - Call.ChoicesPerPrompt;
             ApiLog.Finished(
-                _logger, _requestId, _route, reason, _handles[i].Request.Prompt.Length, trace.CachedTokens, generated,
+                _logger, _requestId, _route, reason, request.Prompt.Length, trace.CachedTokens, generated,
                 Milliseconds(trace.Arrived, trace.FirstToken), later > 0 ? decode * Call.ChoicesPerPrompt / later : 0,
                 Milliseconds(trace.Arrived, trace.Started), Milliseconds(trace.Arrived, trace.Finished));
         }

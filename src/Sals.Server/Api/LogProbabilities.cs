@@ -37,6 +37,26 @@ public sealed class LogProbabilities
             [.. all.Select(token => token.Offset)]);
     }
 
+    /// <summary>vLLM's prompt_logprobs: for each token of a prompt the most probable ones and itself, by id; null for the first.</summary>
+    /// <param name="top">Alternatives that were asked for.</param>
+    public IReadOnlyList<IReadOnlyDictionary<string, PromptLogProbability>?> Prompt(IReadOnlyList<AnswerToken> prompt, int top) =>
+        [.. prompt.Select(token => float.IsNaN(token.LogProbability) ? null : PromptEntry(token, top))];
+
+    private Dictionary<string, PromptLogProbability> PromptEntry(AnswerToken token, int top)
+    {
+        var map = new Dictionary<string, PromptLogProbability>(StringComparer.Ordinal);
+        var alternatives = (token.Top ?? []).Take(top).ToArray();
+        for (var i = 0; i < alternatives.Length; i++)
+        {
+            map[Id(alternatives[i].Token)] = new PromptLogProbability(Finite(alternatives[i].LogProbability), i + 1, Text(alternatives[i].Token));
+        }
+
+        map.TryAdd(Id(token.Id), new PromptLogProbability(Finite(token.LogProbability), null, Text(token.Id)));
+        return map;
+
+        static string Id(int id) => id.ToString(System.Globalization.CultureInfo.InvariantCulture);
+    }
+
     /// <summary>The most probable tokens and the sampled one, by text; of two with one text the more probable counts.</summary>
     private Dictionary<string, double> Alternatives(AnswerToken token)
     {

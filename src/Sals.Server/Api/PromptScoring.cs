@@ -5,7 +5,7 @@ using Sals.Server.Hosting;
 namespace Sals.Server.Api;
 
 /// <summary>
-/// Log-probabilities of a prompt's own tokens (completions with echo and logprobs, as evaluation harnesses ask): the prompt is fed token by
+/// Log-probabilities of a prompt's own tokens (completions with echo and logprobs, as evaluation harnesses ask, and vLLM's prompt_logprobs): the prompt is fed token by
 /// token as forced output, so each step's logits are the ones a generation would have seen. Costs a decode step a token.
 /// </summary>
 public static class PromptScoring
@@ -20,7 +20,7 @@ public static class PromptScoring
         {
             foreach (var request in call.Requests)
             {
-                handles.Add(request.Prompt.Length == 1 ? null : serving.Engine.Start(Forced(request)));
+                handles.Add(request.Prompt.Length == 1 ? null : serving.Engine.Start(Forced(request, call.Form.ScoredLogProbabilities)));
             }
 
             var scores = new AnswerToken[call.Requests.Length][];
@@ -43,7 +43,7 @@ public static class PromptScoring
         }
     }
 
-    private static GenerationRequest Forced(GenerationRequest request) => request with
+    private static GenerationRequest Forced(GenerationRequest request, int top) => request with
     {
         Id = request.Id + "-echo",
         Prompt = [request.Prompt[0]],
@@ -51,7 +51,8 @@ public static class PromptScoring
         MaxTokens = request.Prompt.Length - 1,
         Choices = 1,
         StopTokenIds = [],
-        Sampling = request.Sampling with { HeldBackIds = [], MinTokens = 0, LogitBias = [] },
+        AllowedTokens = null,
+        Sampling = request.Sampling with { HeldBackIds = [], MinTokens = 0, LogitBias = [], LogProbabilities = top },
     };
 
     private static async Task<AnswerToken[]> ReadAsync(int[] prompt, GenerationHandle? handle, Tokenizer? tokenizer, CancellationToken cancel)

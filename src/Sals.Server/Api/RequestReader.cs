@@ -31,7 +31,7 @@ public sealed class RequestReader
         _maxLogProbabilities = options.MaxLogProbabilities;
         _time = time;
         Prompts = new PromptReader(model, info.MaxModelLength, maxSequences);
-        _sampling = new SamplingReader(model.Defaults, model.VocabularySize, model.EndTokenIds, nextSeed);
+        _sampling = new SamplingReader(model, info.VocabularySize, nextSeed);
     }
 
     /// <summary>Fields that are acted on somewhere.</summary>
@@ -39,8 +39,8 @@ public sealed class RequestReader
     {
         "messages", "model", "max_completion_tokens", "max_tokens", "n", "best_of", "logprobs", "top_logprobs", "stream", "stream_options",
         "response_format", "modalities", "include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens",
-        "continue_final_message", "add_generation_prompt", "chat_template_kwargs", "priority", "cache_salt", "return_token_ids", "length_penalty",
-        "prompt", "echo", "add_special_tokens",
+        "continue_final_message", "add_generation_prompt", "chat_template_kwargs", "priority", "cache_salt", "return_token_ids", "length_penalty", "truncation_side",
+        "prompt", "echo", "add_special_tokens", "prompt_logprobs", "return_tokens_as_token_ids",
     };
 
     public PromptReader Prompts { get; }
@@ -78,8 +78,9 @@ public sealed class RequestReader
                 ? (int)fields.Integer("logprobs", 0, _maxLogProbabilities)! : -1,
             Echo = fields.Bool("echo") ?? false,
         };
-        // OpenAI's default for completions is 16
-        var limit = ("max_tokens", fields.Integer("max_tokens", 1, int.MaxValue) ?? Math.Min(16, Room(prompts)));
+        // OpenAI's default for completions is 16; 0 makes sense only where the answer is about the prompt
+        var least = form.Echo || form.PromptLogProbabilities >= 0 ? 0 : 1;
+        var limit = ("max_tokens", fields.Integer("max_tokens", least, int.MaxValue) ?? Math.Min(16, Room(prompts)));
         return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt");
     }
 
@@ -114,8 +115,8 @@ public sealed class RequestReader
                 throw new ApiException(ApiError.ContextLength(room < 1 ? promptField : limit!.Value.Field, _maxModelLength, prompt.Length, limit?.Tokens ?? 0));
             }
 
-            var maxTokens = (int)(limit?.Tokens ?? Math.Min(room, _model.Defaults.MaxNewTokens ?? room));
-            var (sampling, stopIds) = _sampling.Read(fields, form.LogProbabilities, maxTokens);
+            var maxTokens = (int)Math.Max(1, limit?.Tokens ?? Math.Min(room, _model.Defaults.MaxNewTokens ?? room));
+            var (sampling, stopIds, allowed) = _sampling.Read(fields, form.LogProbabilities, maxTokens);
             return new GenerationRequest
             {
                 Id = prompts.Length == 1 ? id : $"{id}-{p}",
@@ -124,11 +125,20 @@ public sealed class RequestReader
                 MaxTokens = maxTokens,
                 Choices = n,
                 StopTokenIds = stopIds,
+                AllowedTokens = allowed,
                 CacheSalt = salt,
                 Priority = priority,
             };
         }).ToArray();
-        return new Call { Id = id, Model = model, Created = _time.GetUtcNow().ToUnixTimeSeconds(), Requests = requests, Form = form };
+        return new Call
+        {
+            Id = id,
+            Model = model,
+            Created = _time.GetUtcNow().ToUnixTimeSeconds(),
+            Requests = requests,
+            Form = form,
+            ScoreOnly = limit?.Tokens == 0,
+        };
     }
 
     /// <summary>A missing model is the first one: many tools leave it out when a server has only one.</summary>
@@ -153,6 +163,12 @@ public sealed class RequestReader
             Prompts.Tokenizer("stop");
         }
 
+        var promptLogProbabilities = fields.Integer("prompt_logprobs", 0, _maxLogProbabilities);
+        if (promptLogProbabilities is not null && stream)
+        {
+            throw JsonFields.Invalid("prompt_logprobs", "expected stream to be false with it");
+        }
+
         var continuous = options?.Bool("continuous_usage_stats") ?? false;
         return new AnswerForm
         {
@@ -162,6 +178,8 @@ public sealed class RequestReader
             Stop = stop,
             IncludeStop = fields.Bool("include_stop_str_in_output") ?? false,
             SkipSpecialTokens = fields.Bool("skip_special_tokens") ?? true,
+            PromptLogProbabilities = (int?)promptLogProbabilities ?? -1,
+            TokensAsIds = fields.Bool("return_tokens_as_token_ids") ?? false,
             ReturnTokenIds = fields.Bool("return_token_ids") ?? _model.Tokenizer is null,
         };
     }

@@ -1,7 +1,9 @@
 using System.Globalization;
 using Sals.Engine.Models;
 using Sals.Engine.Sampling;
+using Sals.Engine.Text;
 using Sals.Server.Api.Wire;
+using Sals.Server.Hosting;
 
 namespace Sals.Server.Api;
 
@@ -15,29 +17,37 @@ public sealed class SamplingReader
     public const int MaxStopLength = 1024;
     public const int MaxStopIds = 16;
     public const int MaxLogitBias = 1024;
+    public const int MaxBadWords = 256;
+    public const int MaxBadWordLength = 256;
 
     /// <summary>Fields this reader acts on.</summary>
     public static readonly IReadOnlyList<string> Names =
     [
         "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "seed",
-        "min_tokens", "ignore_eos", "stop", "stop_token_ids",
+        "min_tokens", "ignore_eos", "stop", "stop_token_ids", "allowed_token_ids", "bad_words",
     ];
 
     private readonly GenerationDefaults _defaults;
     private readonly int _vocabularySize;
     private readonly int[] _endTokenIds;
+    private readonly int _maskWords;
+    private readonly Tokenizer? _tokenizer;
     private readonly Func<ulong> _nextSeed;
 
+    /// <param name="maskBits">Tokens of the backend, padding included: the length of a mask.</param>
     /// <param name="nextSeed">Seeds of requests that bring none.</param>
-    public SamplingReader(GenerationDefaults defaults, int vocabularySize, int[] endTokenIds, Func<ulong> nextSeed)
+    public SamplingReader(LoadedModel model, int maskBits, Func<ulong> nextSeed)
     {
-        _defaults = defaults;
-        _vocabularySize = vocabularySize;
-        _endTokenIds = endTokenIds;
+        _defaults = model.Defaults;
+        _vocabularySize = model.VocabularySize;
+        _endTokenIds = model.EndTokenIds;
+        _tokenizer = model.Tokenizer;
+        _maskWords = (maskBits + 31) / 32;
         _nextSeed = nextSeed;
     }
 
-    public (SamplingOptions Sampling, int[] StopIds) Read(JsonFields fields, int logProbabilities, int maxTokens)
+    /// <returns>Settings, the ids that end a choice, and the mask of tokens that may be sampled, null when all may.</returns>
+    public (SamplingOptions Sampling, int[] StopIds, uint[]? Allowed) Read(JsonFields fields, int logProbabilities, int maxTokens)
     {
         var ownStops = (fields.List("stop_token_ids", MaxStopIds) ?? [])
             .Select((item, i) => (int)JsonFields.IntegerOf(item, $"stop_token_ids[{i}]", 0, _vocabularySize - 1));
@@ -64,7 +74,7 @@ public sealed class SamplingReader
             MinTokens = minTokens,
             LogProbabilities = logProbabilities,
         };
-        return (sampling, stopIds);
+        return (sampling, stopIds, ReadMask(fields, sampling.HeldBackIds));
     }
 
     /// <summary>"stop": a text or a list of texts.</summary>
@@ -109,5 +119,58 @@ public sealed class SamplingReader
         }
 
         return [.. biases];
+    }
+
+    /// <summary>"allowed_token_ids" and "bad_words" as one mask.</summary>
+    private uint[]? ReadMask(JsonFields fields, int[] heldBack)
+    {
+        var allowed = fields.List("allowed_token_ids", _vocabularySize, 1);
+        var words = fields.List("bad_words", MaxBadWords) ?? [];
+        if (allowed is null && words.Length == 0)
+        {
+            return null;
+        }
+
+        var mask = new uint[_maskWords];
+        for (var id = 0; allowed is null && id < _vocabularySize; id++)
+        {
+            mask[id / 32] |= 1u << (id % 32);
+        }
+
+        for (var i = 0; i < (allowed?.Length ?? 0); i++)
+        {
+            var id = (int)JsonFields.IntegerOf(allowed![i], $"allowed_token_ids[{i}]", 0, _vocabularySize - 1);
+            mask[id / 32] |= 1u << (id % 32);
+        }
+
+        for (var i = 0; i < words.Length; i++)
+        {
+            foreach (var id in TokensOf(JsonFields.TextOf(words[i], $"bad_words[{i}]", MaxBadWordLength, 1), $"bad_words[{i}]"))
+            {
+                mask[id / 32] &= ~(1u << (id % 32));
+            }
+        }
+
+        var open = (uint[])mask.Clone();
+        foreach (var id in heldBack)
+        {
+            open[id / 32] &= ~(1u << (id % 32));
+        }
+
+        return open.AsSpan().IndexOfAnyExcept(0u) >= 0
+            ? mask
+            : throw JsonFields.Invalid(allowed is null ? "bad_words" : "allowed_token_ids", "expected at least one token that bad_words and min_tokens leave possible, found none");
+    }
+
+    /// <summary>The token of a word within a text and, where it is another one, at its beginning.</summary>
+    private int[] TokensOf(string word, string path)
+    {
+        var tokenizer = _tokenizer ?? throw new ApiException(ApiError.Invalid(path, $"{path}: this server has no tokenizer (--skip-tokenizer-init)."));
+        var forms = new[] { word, " " + word.TrimStart(' ') }.Distinct(StringComparer.Ordinal)
+            .Select(form => tokenizer.Encode(form, addSpecialTokens: false, parseSpecialTokens: true)).ToArray();
+        return forms.All(ids => ids.Count == 1)
+            ? [.. forms.Select(ids => ids[0])]
+            : throw new ApiException(ApiError.Unsupported(path,
+                $"{path}: only words of one token, also after a space, can be kept from being generated; this one has {forms.Max(ids => ids.Count)}."));
     }
 }

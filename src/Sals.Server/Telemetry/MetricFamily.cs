@@ -47,6 +47,24 @@ public abstract class MetricFamily
     protected static void Line(StringBuilder text, string name, string labels, double value) =>
         text.Append(name).Append(labels).Append(' ').Append(Show(value)).Append('\n');
 
+    /// <summary>The labels of each bucket of a histogram, the unbounded one last.</summary>
+    protected static string[] BucketLabels(string labels, IEnumerable<double> bounds) =>
+        [.. bounds.Append(double.PositiveInfinity).Select(bound => $"{labels[..^1]},le=\"{Show(bound)}\"}}")];
+
+    /// <summary>Buckets made cumulative, count and sum.</summary>
+    protected void Series(StringBuilder text, string labels, string[] bucketLabels, Func<int, long> count, double sum)
+    {
+        var total = 0L;
+        for (var i = 0; i < bucketLabels.Length; i++)
+        {
+            total += count(i);
+            Line(text, Name + "_bucket", bucketLabels[i], total);
+        }
+
+        Line(text, Name + "_count", labels, total);
+        Line(text, Name + "_sum", labels, sum);
+    }
+
     protected static string Show(double value) =>
         double.IsPositiveInfinity(value) ? "+Inf" : value.ToString(value == Math.Floor(value) && Math.Abs(value) < 1e15 ? "0.0" : "R", CultureInfo.InvariantCulture);
 }
@@ -109,7 +127,7 @@ public sealed class HistogramFamily : MetricFamily
         _labels = labels;
         _bounds = bounds;
         _counts = new long[bounds.Length + 1];
-        _bucketLabels = [.. bounds.Append(double.PositiveInfinity).Select(bound => $"{labels[..^1]},le=\"{Show(bound)}\"}}")];
+        _bucketLabels = BucketLabels(labels, bounds);
     }
 
     public void Observe(double value, long count = 1)
@@ -131,15 +149,28 @@ public sealed class HistogramFamily : MetricFamily
     {
         lock (_lock)
         {
-            var total = 0L;
-            for (var i = 0; i < _counts.Length; i++)
-            {
-                total += _counts[i];
-                Line(text, Name + "_bucket", _bucketLabels[i], total);
-            }
-
-            Line(text, Name + "_count", _labels, total);
-            Line(text, Name + "_sum", _labels, _sum);
+            Series(text, _labels, _bucketLabels, i => _counts[i], _sum);
         }
     }
+}
+
+/// <summary>A histogram that someone else fills: read when it is asked for.</summary>
+public sealed class ReadHistogramFamily : MetricFamily
+{
+    private readonly string _labels;
+    private readonly string[] _bucketLabels;
+    private readonly Func<int, long> _count;
+    private readonly Func<double> _sum;
+
+    /// <param name="count">Observations in a bucket, not cumulative; the one after the last bound is unbounded.</param>
+    public ReadHistogramFamily(string name, string help, string labels, IEnumerable<double> bounds, Func<int, long> count, Func<double> sum)
+        : base(name, "histogram", help)
+    {
+        _labels = labels;
+        _bucketLabels = BucketLabels(labels, bounds);
+        _count = count;
+        _sum = sum;
+    }
+
+    protected override void WriteSeries(StringBuilder text) => Series(text, _labels, _bucketLabels, _count, _sum());
 }

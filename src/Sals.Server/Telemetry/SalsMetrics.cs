@@ -60,6 +60,9 @@ public sealed class SalsMetrics
         Read("vllm:prompt_tokens_recomputed_total", "counter", "Tokens computed again after a preemption.", () => stats.RecomputedTokens);
         Read("vllm:prefix_cache_queries_total", "counter", "Tokens looked up in the prefix cache.", () => stats.PrefixQueries);
         Read("vllm:prefix_cache_hits_total", "counter", "Tokens found in the prefix cache.", () => stats.PrefixHits);
+        // names that dashboards made for older releases of vLLM still query
+        Read("vllm:gpu_prefix_cache_queries_total", "counter", "As prefix_cache_queries_total.", () => stats.PrefixQueries);
+        Read("vllm:gpu_prefix_cache_hits_total", "counter", "As prefix_cache_hits_total.", () => stats.PrefixHits);
         _finished = Add(new CounterFamily("vllm:request_success_total", "Choices that ended, by reason.",
             [.. Reasons.Select(reason => With("finished_reason", Name(reason)))]));
         _rejected = Add(new CounterFamily("vllm:admission_rejections_total", "Requests refused because the queue was full.", common));
@@ -80,16 +83,10 @@ public sealed class SalsMetrics
         _computedTokens = Histogram("request_prefill_kv_computed_tokens", "Prompt tokens of a request that were computed.", tokens);
         _choices = Histogram("request_params_n", "Choices of a request.", MetricBuckets.Choices);
 
-        Read("sals:steps_total", "counter", "Steps of the model.", () => stats.Steps);
-        Read("sals:decode_rows_total", "counter", "Rows decoded, one token of one sequence each.", () => stats.DecodeRows);
-        Read("sals:prefill_tokens_total", "counter", "Prompt tokens computed, replays included.", () => stats.PrefillTokens);
-        Read("sals:flushes_total", "counter", "Hot pages compressed.", () => stats.Flushes);
-        Add(Pages("sals:cache_pages_used", "Pages that live sequences hold, by pool.", stats.PagesUsed));
-        Add(Pages("sals:cache_pages_cached", "Pages that only the prefix cache holds, by pool.", stats.PagesCached));
-        Read("sals:cache_bytes", "gauge", "Size of the cache.", () => stats.CacheBytesTotal);
-
-        ReadFamily Pages(string name, string help, Func<PoolKind, long> read) => new(name, "gauge", help,
-            [.. PoolKinds.All.Select<PoolKind, (string, Func<double>)>(pool => (With("pool", pool.ToString().ToLowerInvariant()), () => read(pool)))]);
+        Add(new ReadHistogramFamily("vllm:iteration_tokens_total", "Tokens of a step: rows decoded and prompt tokens begun.", common,
+            TokenHistogram.Bounds.Select(bound => (double)bound), stats.StepTokens.Count, () => stats.StepTokens.Sum));
+        _families.AddRange(EngineFamilies.Of(model, stats, info));
+        _families.AddRange(ProcessFamilies.All());
     }
 
     public static string Name(FinishReason reason) => reason.ToString().ToLowerInvariant();

@@ -93,8 +93,19 @@ public class RequestReaderTests
         { "structured_outputs", "{\"regex\":\"a\"}", "structured_outputs" },
         { "use_beam_search", "true", "use_beam_search" },
         { "best_of", "2", "best_of" },
-        { "prompt_logprobs", "1", "prompt_logprobs" },
-        { "bad_words", "[\"x\"]", "bad_words" },
+        { "prompt_logprobs", "-1", "prompt_logprobs" },
+        { "prompt_logprobs", "21", "prompt_logprobs" },
+        { "prompt_logprobs", "1,\"stream\":true", "prompt_logprobs" },
+        { "allowed_token_ids", "[]", "allowed_token_ids" },
+        { "allowed_token_ids", "[1000]", "allowed_token_ids[0]" },
+        { "allowed_token_ids", "[2],\"stop_token_ids\":[2],\"min_tokens\":1", "allowed_token_ids" },
+        { "allowed_token_ids", "[5],\"bad_words\":[\" 5\"]", "allowed_token_ids" },
+        { "bad_words", "[\" 5 6\"]", "bad_words[0]" },
+        { "bad_words", "[\" 5\",\"\"]", "bad_words[1]" },
+        { "truncation_side", "\"right\"", "truncation_side" },
+        { "regex", "\"a+\"", "regex" },
+        { "grammar", "\"root ::= x\"", "grammar" },
+        { "lora_path", "\"/x\"", "lora_path" },
     };
 
     public static readonly TheoryData<string, string> AcceptedInChat = new()
@@ -125,23 +136,22 @@ public class RequestReaderTests
     public void Accepts(string field, string value) => Assert.Single(Chat(field, value).Requests);
 
     [Fact]
-    public void All_37_fields_of_the_chat_schema_have_a_decision()
+    public void Allowed_ids_and_bad_words_become_one_mask()
     {
-        string[] schema =
-        [
-            "messages", "model", "modalities", "verbosity", "reasoning_effort", "max_completion_tokens", "frequency_penalty", "presence_penalty",
-            "web_search_options", "top_logprobs", "response_format", "audio", "store", "stream", "stop", "logit_bias", "logprobs", "max_tokens", "n",
-            "prediction", "seed", "stream_options", "tools", "tool_choice", "parallel_tool_calls", "function_call", "functions", "metadata",
-            "temperature", "top_p", "user", "safety_identifier", "prompt_cache_key", "service_tier", "prompt_cache_retention",
-            "prompt_cache_options", "moderation",
-        ];
-        Assert.Equal(37, schema.Length);
-        foreach (var field in schema)
-        {
-            var decided = RequestReader.KnownFields.Contains(field) || FieldPolicy.Ignored.Contains(field)
-                || FieldPolicy.WithoutEffect(new Sals.Server.Api.Wire.JsonFields(Parse($"{{\"{field}\":[1]}}")), RequestReader.KnownFields).Length == 0;
-            Assert.True(decided, field);
-        }
+        var request = Chat("allowed_token_ids", "[3,35,999],\"bad_words\":[\" 35\"]").Requests[0];
+        Assert.Equal((1000 + 31) / 32, request.AllowedTokens!.Length);
+        Assert.Equal([3, 999], Enumerable.Range(0, 1000).Where(id => (request.AllowedTokens[id / 32] >> (id % 32) & 1) == 1));
+        Assert.Equal(999, Chat("bad_words", "[\" 35\"]").Requests[0].AllowedTokens!.Sum(System.Numerics.BitOperations.PopCount));
+        Assert.Null(Chat("bad_words", "[]").Requests[0].AllowedTokens);
+    }
+
+    [Fact]
+    public void No_tokens_are_generated_only_where_the_prompt_is_the_answer()
+    {
+        Assert.True(Reader().ReadCompletion(Parse("""{"prompt":[1,2],"max_tokens":0,"echo":true}""")).ScoreOnly);
+        Assert.True(Reader().ReadCompletion(Parse("""{"prompt":[1,2],"max_tokens":0,"prompt_logprobs":1}""")).ScoreOnly);
+        Assert.False(Reader().ReadCompletion(Parse("""{"prompt":[1,2],"max_tokens":1,"echo":true}""")).ScoreOnly);
+        Assert.Equal("max_tokens", Assert.Throws<ApiException>(() => Reader().ReadCompletion(Parse("""{"prompt":[1,2],"max_tokens":0}"""))).Error.Param);
     }
 
     [Fact]

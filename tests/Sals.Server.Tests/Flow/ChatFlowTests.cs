@@ -153,6 +153,89 @@ public class ChatFlowTests
     }
 
     [Fact]
+    public async Task Only_allowed_tokens_are_generated_by_every_choice_while_others_run_free()
+    {
+        await using var server = await TestServer.StartAsync();
+        var free = Content(await server.PostJsonAsync("/v1/chat/completions", Chat("\"max_tokens\":40,\"ignore_eos\":true,\"seed\":3")));
+        var masked = server.PostJsonAsync("/v1/chat/completions", Chat("\"max_tokens\":40,\"ignore_eos\":true,\"seed\":3,\"n\":3,\"temperature\":1,\"allowed_token_ids\":[11,12,999]"));
+        var beside = server.PostJsonAsync("/v1/chat/completions", Chat("\"max_tokens\":40,\"ignore_eos\":true,\"seed\":3"));
+        foreach (var choice in (await masked).GetProperty("choices").EnumerateArray())
+        {
+            var words = choice.GetProperty("message").GetProperty("content").GetString()!.Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            Assert.Equal(40, words.Length);
+            Assert.All(words, word => Assert.Contains(word, new[] { "11", "12", "999" }));
+        }
+
+        Assert.Equal(free, Content(await beside));
+        await server.QuietAsync();
+    }
+
+    [Fact]
+    public async Task A_bad_word_is_never_generated()
+    {
+        await using var server = await TestServer.StartAsync();
+        const string fields = "\"max_tokens\":40,\"ignore_eos\":true,\"seed\":3";
+        var word = Content(await server.PostJsonAsync("/v1/chat/completions", Chat(fields)))!.Split(' ', StringSplitOptions.RemoveEmptyEntries)[7];
+        var without = Content(await server.PostJsonAsync("/v1/chat/completions", Chat(fields + $",\"bad_words\":[\" {word}\"]")))!;
+        Assert.DoesNotContain(word, without.Split(' '));
+        Assert.Equal(40, without.Split(' ', StringSplitOptions.RemoveEmptyEntries).Length);
+    }
+
+    [Fact]
+    public async Task No_tokens_with_echo_answers_with_the_scored_prompt_and_generates_nothing()
+    {
+        await using var server = await TestServer.StartAsync();
+        const string request = """{"prompt":[[1,2,3],[4]],"n":2,"max_tokens":0,"echo":true,"logprobs":1""";
+        var body = await server.PostJsonAsync("/v1/completions", request + "}");
+        Assert.Equal(0, body.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
+        Assert.Equal([" 1 2 3", " 1 2 3", " 4", " 4"], body.GetProperty("choices").EnumerateArray().Select(choice => choice.GetProperty("text").GetString()));
+        Assert.All(body.GetProperty("choices").EnumerateArray(), choice => Assert.Equal("length", choice.GetProperty("finish_reason").GetString()));
+        Assert.Equal(3, body.GetProperty("choices")[1].GetProperty("logprobs").GetProperty("token_logprobs").GetArrayLength());
+        var events = await server.StreamAsync("/v1/completions", request + ",\"stream\":true}");
+        Assert.Equal("[DONE]", events[^1]);
+        Assert.Equal(4, events.Count(text => text.Contains("\"finish_reason\":\"length\"")));
+        await server.QuietAsync();
+    }
+
+    [Fact]
+    public async Task Prompt_logprobs_have_an_entry_a_token_with_id_rank_and_text()
+    {
+        await using var server = await TestServer.StartAsync();
+        var body = await server.PostJsonAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":1,"prompt_logprobs":2}""");
+        var choice = body.GetProperty("choices")[0];
+        Assert.Equal(JsonValueKind.Null, choice.GetProperty("logprobs").ValueKind);
+        var entries = choice.GetProperty("prompt_logprobs").EnumerateArray().ToArray();
+        Assert.Equal(3, entries.Length);
+        Assert.Equal(JsonValueKind.Null, entries[0].ValueKind);
+        Assert.Equal(" 2", entries[1].GetProperty("2").GetProperty("decoded_token").GetString());
+        Assert.Equal(-1, entries[1].GetProperty("2").GetProperty("logprob").GetDouble());
+        Assert.Equal([1, 2], entries[1].EnumerateObject().Where(token => token.Name != "2").Select(token => token.Value.GetProperty("rank").GetInt32()));
+        var chat = await server.PostJsonAsync("/v1/chat/completions", Chat("\"max_tokens\":1,\"prompt_logprobs\":0"));
+        Assert.Equal(ChatPromptIds.Length, chat.GetProperty("prompt_logprobs").GetArrayLength());
+        var ids = await server.PostJsonAsync("/v1/chat/completions", Chat("\"max_tokens\":1,\"logprobs\":true,\"return_tokens_as_token_ids\":true"));
+        Assert.StartsWith("token_id:", ids.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content")[0].GetProperty("token").GetString());
+    }
+
+    [Fact]
+    public async Task A_request_given_up_while_its_prompt_is_scored_has_its_log_line()
+    {
+        var slow = new FakeBackend(slots: 8, maxModelLength: 1024) { OnSubmit = _ => Thread.Sleep(20) };
+        await using var server = await TestServer.StartAsync(backend: () => slow);
+        using var cancel = new CancellationTokenSource();
+        var answer = server.PostAsync("/v1/completions", $"{{\"prompt\":[{string.Join(',', Enumerable.Repeat(1, 900))}],\"max_tokens\":1,\"echo\":true,\"logprobs\":1}}", cancel.Token);
+        while (server.Stats.Running == 0)
+        {
+            await Task.Delay(5);
+        }
+
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => answer);
+        await server.QuietAsync();
+        var line = Assert.Single(server.Logs.Lines, line => line.Contains("/v1/completions abort"));
+        Assert.Contains("/v1/completions abort prompt=900 cached=0 generated=0", line);
+    }
+
+    [Fact]
     public async Task Sixteen_equal_requests_at_once_give_one_text()
     {
         await using var server = await TestServer.StartAsync();

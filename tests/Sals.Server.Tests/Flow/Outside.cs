@@ -12,8 +12,23 @@ public static class Outside
     {
         var folder = Path.Combine(Repository(), "tests", "oracles");
         Require(Directory.Exists(Path.Combine(folder, "node_modules", "openai")), $"the npm packages: run npm ci in tests/oracles");
-        var start = new ProcessStartInfo("node", [Path.Combine(folder, script), .. arguments])
+        var (code, output) = await RunAsync("node", "node", [Path.Combine(folder, script), .. arguments], "", folder);
+        Assert.True(code == 0, $"{script}: {output}");
+        return output;
+    }
+
+    /// <summary>What promtool says about an exposition, a line a problem; it comes with Debian's package prometheus.</summary>
+    public static async Task<string[]> CheckMetricsAsync(string exposition)
+    {
+        var (_, output) = await RunAsync("promtool", "promtool (Debian package prometheus)", ["check", "metrics"], exposition, AppContext.BaseDirectory);
+        return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+    }
+
+    private static async Task<(int Code, string Output)> RunAsync(string program, string what, IEnumerable<string> arguments, string input, string folder)
+    {
+        var start = new ProcessStartInfo(program, arguments)
         {
+            RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             WorkingDirectory = folder,
@@ -25,15 +40,16 @@ public static class Outside
         }
         catch (System.ComponentModel.Win32Exception)
         {
-            Require(false, "node");
+            Require(false, what);
         }
 
         using var limit = new CancellationTokenSource(TimeSpan.FromMinutes(2));
         var output = process!.StandardOutput.ReadToEndAsync(limit.Token);
         var errors = process.StandardError.ReadToEndAsync(limit.Token);
+        await process.StandardInput.WriteAsync(input);
+        process.StandardInput.Close();
         await process.WaitForExitAsync(limit.Token);
-        Assert.True(process.ExitCode == 0, $"{script}: {await errors}{await output}");
-        return await output;
+        return (process.ExitCode, await errors + await output);
     }
 
     private static void Require(bool found, string what)

@@ -8,6 +8,10 @@ public sealed record ChatResponse(string Id, long Created, string Model, IReadOn
     [JsonPropertyOrder(-1)]
     public string Object => "chat.completion";
 
+    /// <summary>Only with prompt_logprobs.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<IReadOnlyDictionary<string, PromptLogProbability>?>? PromptLogprobs { get; init; }
+
     /// <summary>Only with return_token_ids.</summary>
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? PromptTokenIds { get; init; }

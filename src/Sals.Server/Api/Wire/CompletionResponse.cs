@@ -17,6 +17,10 @@ public sealed record CompletionChoice(int Index, string Text, CompletionLogProba
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingDefault)]
     public StopReason StopReason { get; init; }
 
+    /// <summary>Only with prompt_logprobs.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<IReadOnlyDictionary<string, PromptLogProbability>?>? PromptLogprobs { get; init; }
+
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public int[]? PromptTokenIds { get; init; }
 
@@ -32,3 +36,7 @@ public sealed record CompletionLogProbabilities(
     IReadOnlyList<double?> TokenLogprobs,
     IReadOnlyList<IReadOnlyDictionary<string, double>?>? TopLogprobs,
     IReadOnlyList<int> TextOffset);
+
+/// <summary>One token at one place of a prompt, in vLLM's form.</summary>
+/// <param name="Rank">1 = the most probable; null when it is not among the ones that were asked for.</param>
+public sealed record PromptLogProbability(double Logprob, int? Rank, string DecodedToken);
