@@ -41,7 +41,9 @@ public static class EngineFamilies
                 (With("form", "compressed"), () => PerToken(info, info.BytesOf(PoolKind.Latent) > 0 ? PoolKind.Latent : PoolKind.Hot))),
             Counter("flushes_total", "Hot pages compressed.", () => stats.Flushes),
 
-            Counter("sparse_rows_total", "Rows decoded whose compressed layers selected tokens.", () => stats.SparseRows),
+            Counter("sparse_rows_total", "Rows decoded that read compressed pages in some layer.", () => stats.SparseRows),
+            Counter("sparse_layer_rows_total", "Pairs of row and layer that read compressed pages.", () => stats.SparseLayerRows),
+            Counter("scored_layer_rows_total", "Pairs of row and layer that chose tokens by score.", () => stats.ScoredLayerRows),
             Counter("context_tokens_total", "Cached tokens of the sequence, summed over rows decoded.", () => stats.ContextTokens),
             Counter("candidate_tokens_total", "Latent tokens a compressed layer could select, summed over rows decoded.", () => stats.CandidateTokens),
             Counter("selected_tokens_total", "Latent tokens a compressed layer selected, summed over rows decoded.", () => stats.SelectedTokens),
