@@ -43,7 +43,12 @@ public sealed class NeedleTask
         for (var i = 0; i < Passages; i++)
         {
             // enough characters for any text: most tokenizers take three to four to a token
-            var passage = _text.Passage(random, (int)Math.Min(6L * length, _text.Characters / 2));
+            var passage = _text.Passage(random, (int)Math.Min(6L * length, _text.Characters * 9 / 10));
+            if (Ask(passage, answer, key).Length < budget)
+            {
+                throw new ArgumentException($"The evaluation text has {_text.Characters} characters, too few for a haystack of {budget} tokens.", nameof(length));
+            }
+
             if (!passage.Contains(key, StringComparison.OrdinalIgnoreCase) && !passage.Contains(value, StringComparison.Ordinal)
                 && Fit(passage, depth, answer, key, budget) is { } prompt)
             {

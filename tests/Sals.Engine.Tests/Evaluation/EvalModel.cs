@@ -1,0 +1,27 @@
+using System.Text.Json.Nodes;
+using Sals.Engine.Evaluation;
+using Sals.Engine.Tests.Models;
+using Sals.Engine.Text;
+using Sals.Engine.Text.Jinja;
+
+namespace Sals.Engine.Tests.Evaluation;
+
+/// <summary>Tokenizer, template and held-out text of the embedded model.</summary>
+internal static class EvalModel
+{
+    private static readonly ChatTemplate Template = ChatTemplate.Load(GoldenFolders.Embedded)!;
+
+    public static Tokenizer Tokenizer { get; } = TokenizerLoader.Open(GoldenFolders.Embedded);
+
+    public static string HeldOut { get; } = File.ReadAllText(Path.Combine(GoldenFolders.Root, "src", "Sals.Server", "EvalText", "heldout.txt"));
+
+    public static EvalText Text { get; } = new(HeldOut);
+
+    public static NeedleTask Needle { get; } = new(Tokenizer, Text, Render);
+
+    public static int[] Render(string message)
+    {
+        var messages = new JsonArray(new JsonObject { ["role"] = "user", ["content"] = message });
+        return [.. ChatTemplate.EncodePrompt(Tokenizer, Template.Render(JinjaValue.FromJson(messages), addGenerationPrompt: true))];
+    }
+}
