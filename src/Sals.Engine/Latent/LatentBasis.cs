@@ -7,6 +7,10 @@ namespace Sals.Engine.Latent;
 /// </summary>
 public sealed class LatentBasisLayer
 {
+    private const int PanelWidth = 32;
+
+    private float[]? _panels;
+
     /// <param name="vectors">[R, D], row i = column i of U.</param>
     /// <param name="mean">[D], zeros for a basis that is not centred.</param>
     /// <param name="eigenvalues">[R], mean square of each latent coordinate; descending.</param>
@@ -53,6 +57,12 @@ public sealed class LatentBasisLayer
     /// <summary>[R], 1 / <see cref="Scale"/> rounded to float32, 0 where the scale is 0: codes are round(latent * InverseScale).</summary>
     public float[] InverseScale { get; }
 
+    /// <summary>
+    /// Channels [32 * panel, 32 * panel + 32) of U as [R, 32], zeros past D: the operand of a product that reconstructs keys. Made at the first call; two
+    /// threads that come first both make the same.
+    /// </summary>
+    public ReadOnlySpan<float> Panel(int panel) => (_panels ??= Pack()).AsSpan(panel * PanelWidth * Rank, PanelWidth * Rank);
+
     /// <summary>R</summary>
     public int Rank => Eigenvalues.Length;
 
@@ -61,6 +71,20 @@ public sealed class LatentBasisLayer
 
     /// <summary>Row i of U^T, [D].</summary>
     public ReadOnlySpan<float> Vector(int i) => Vectors.AsSpan(i * Width, Width);
+
+    private float[] Pack()
+    {
+        var panels = new float[(Width + PanelWidth - 1) / PanelWidth * PanelWidth * Rank];
+        for (var i = 0; i < Rank; i++)
+        {
+            for (var channel = 0; channel < Width; channel++)
+            {
+                panels[(((channel / PanelWidth * Rank) + i) * PanelWidth) + (channel % PanelWidth)] = Vectors[(i * Width) + channel];
+            }
+        }
+
+        return panels;
+    }
 }
 
 /// <summary>Projections of every compressed layer of a model, cut to the rank of a <see cref="LatentSpec"/>.</summary>

@@ -30,16 +30,24 @@ public static class BenchCommand
             DefaultValueFactory = _ => [1, 2, 4, 8, 16],
             Description = "Numbers of streams to decode at once; more than --max-num-seqs are left out.",
         };
+        var contexts = new Option<int[]>("--contexts")
+        {
+            HelpName = "N",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => [1024, 4096],
+            Description = "Tokens of context behind which one stream decodes, in whole pages of 64; the cache's bytes are counted there.",
+        };
         var repeats = new Option<int>("--repeats") { HelpName = "N", DefaultValueFactory = _ => 3, Description = "Runs of each, of which the median counts." };
         var json = new Option<bool>("--json") { Description = "Print one JSON object instead of tables." };
-        var command = new Command("bench", "Measure prefill, decode and memory of a model on this machine.") { prompts, batches, repeats, json };
+        var command = new Command("bench", "Measure prefill, decode and memory of a model on this machine.") { prompts, batches, contexts, repeats, json };
         command.SetAction(new SettingOptions(command), async (values, parsed, _) =>
         {
             try
             {
                 using var model = ModelOpener.Open(new SalsOptions(values));
                 var report = await EngineBench.RunAsync(
-                    model, model.Config!, Positive(parsed.GetValue(prompts)!), Positive(parsed.GetValue(batches)!), Math.Clamp(parsed.GetValue(repeats), 1, 100));
+                    model, model.Config!, Positive(parsed.GetValue(prompts)!), Positive(parsed.GetValue(batches)!), Positive(parsed.GetValue(contexts)!),
+                    Math.Clamp(parsed.GetValue(repeats), 1, 100));
                 Print(report, parsed.GetValue(json), AnsiConsole.Console);
                 return 0;
             }
@@ -79,6 +87,15 @@ public static class BenchCommand
         }
 
         console.Write(decode);
+        var contexts = new Table().Border(TableBorder.Simple).AddColumns("context", "decode tokens/s", "ms a step", "cache in use", "by layout", "dense", "ratio");
+        foreach (var figure in report.Contexts)
+        {
+            contexts.AddRow(Text($"{figure.Context:#,0}"), Text($"{figure.TokensPerSecond:#,0}"), Text($"{figure.StepMilliseconds:0.00}"), MemoryBudget.Bytes(figure.CacheBytes),
+                MemoryBudget.Bytes(figure.ExpectedCacheBytes), MemoryBudget.Bytes(figure.DenseCacheBytes), Text($"{(double)figure.CacheBytes / figure.DenseCacheBytes:0.000}"));
+        }
+
+        console.WriteLine(Text($"cache: {report.Cache}"));
+        console.Write(contexts);
         console.WriteLine($"memory: weights {MemoryBudget.Bytes(report.WeightBytes)}, cache in use {MemoryBudget.Bytes(report.CacheBytes)}, process {MemoryBudget.Bytes(report.ResidentBytes)}");
     }
 

@@ -3,7 +3,9 @@ using Sals.Engine;
 using Sals.Engine.Backends;
 using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Evaluation;
+using Sals.Engine.Latent;
 using Sals.Engine.Models;
+using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
 using Sals.Server.Hosting;
 
@@ -18,9 +20,16 @@ public sealed record PrefillFigure(int PromptTokens, double TokensPerSecond, dou
 /// <param name="ShareOfBandwidth">Of the machine's measured read bandwidth, counting weights once a step; null when the backend does not say.</param>
 public sealed record DecodeFigure(int Streams, double TokensPerSecond, double StepMilliseconds, double? GigabytesPerSecond, double? ShareOfBandwidth);
 
+/// <summary>One stream behind a long prompt: what a cache costs in time and memory.</summary>
+/// <param name="Context">Tokens in the cache at the end.</param>
+/// <param name="CacheBytes">Bytes of the pages in use while it decoded.</param>
+/// <param name="ExpectedCacheBytes">The same by <see cref="PageLayout"/>: what the length occupies and the latent pages reserved for its window.</param>
+/// <param name="DenseCacheBytes">What the length occupies when nothing is compressed.</param>
+public sealed record ContextFigure(int Context, double StepMilliseconds, double TokensPerSecond, long CacheBytes, long ExpectedCacheBytes, long DenseCacheBytes);
+
 public sealed record BenchReport(
     string Model, string Backend, int Threads, double MachineGigabytesPerSecond, double MachineGigaflopsPerSecond,
-    IReadOnlyList<PrefillFigure> Prefill, IReadOnlyList<DecodeFigure> Decode, long WeightBytes, long CacheBytes, long ResidentBytes);
+    IReadOnlyList<PrefillFigure> Prefill, IReadOnlyList<DecodeFigure> Decode, IReadOnlyList<ContextFigure> Contexts, string Cache, long WeightBytes, long CacheBytes, long ResidentBytes);
 
 /// <summary>
 /// Measures the engine as a server would use it, without HTTP: random prompts, no prefix reuse, greedy, no end tokens. Machine figures are
@@ -33,7 +42,7 @@ public static class EngineBench
 
     private const int DecodePrompt = 64;
 
-    public static async Task<BenchReport> RunAsync(LoadedModel model, ModelConfig config, int[] promptLengths, int[] batches, int repeats)
+    public static async Task<BenchReport> RunAsync(LoadedModel model, ModelConfig config, int[] promptLengths, int[] batches, int[] contexts, int repeats)
     {
         IStepBackend? backend = null;
         await using var engine = new InferenceEngine(() => backend = model.CreateBackend(), model.EngineOptions, TimeProvider.System);
@@ -67,6 +76,12 @@ public static class EngineBench
             decode.Add((streams, Median(rates)));
         }
 
+        var behind = new List<ContextFigure>();
+        foreach (var context in contexts.Select(context => Math.Max(2 * PageLayout.PageSize, context / PageLayout.PageSize * PageLayout.PageSize)).Where(context => context <= info.MaxModelLength))
+        {
+            behind.Add(await ContextAsync(engine, info, model, config, random, context, repeats));
+        }
+
         // the better of both, so that a share is never flattered by a bad moment
         var after = CpuCeilings.Measure(Environment.ProcessorCount);
         var bandwidth = Math.Max(before.ReadBytesPerSecond, after.ReadBytesPerSecond) / 1e9;
@@ -84,10 +99,32 @@ public static class EngineBench
                 var bytes = cpu?.DecodeWeightBytes * run.Rate / run.Streams / 1e9;
                 return new DecodeFigure(run.Streams, run.Rate, run.Streams / run.Rate * 1000, bytes, bytes / bandwidth);
             })],
-            cpu?.Memory.Weights ?? 0, cpu?.Memory.Cache ?? info.CacheBytes, Environment.WorkingSet);
+            behind, info.Spec.Describe(), cpu?.Memory.Weights ?? 0, cpu?.Memory.Cache ?? info.CacheBytes, Environment.WorkingSet);
     }
 
-    private static async Task<(GenerationTrace[] Traces, double DecodeRate)> GenerateAsync(InferenceEngine engine, int[][] prompts, int tokens)
+    /// <summary>The decoded tokens fill the last page of <paramref name="context"/>, so that the pages in use stay the same while they are counted.</summary>
+    private static async Task<ContextFigure> ContextAsync(
+        InferenceEngine engine, BackendInfo info, LoadedModel model, ModelConfig config, Random random, int context, int repeats)
+    {
+        const int tokens = PageLayout.PageSize - 8;
+        var rates = new List<double>();
+        long used = 0;
+        for (var i = 0; i < repeats; i++)
+        {
+            rates.Add((await GenerateAsync(engine, Prompts(random, model, 1, context - tokens), tokens, seen => used = seen == tokens / 2 ? engine.Stats.CacheBytesUsed : used)).DecodeRate);
+        }
+
+        var rate = Median(rates);
+        return new ContextFigure(context, 1000 / rate, rate, used, Held(info.Spec), Held(LatentSpec.Dense(config.LayerCount)));
+
+        long Held(LatentSpec spec)
+        {
+            var layout = new PageLayout(config, spec, ElementType.Float32);
+            return PoolKinds.All.Sum(kind => layout.PageBytes(kind) * layout.HeldPages(kind, context - 1, context));
+        }
+    }
+
+    private static async Task<(GenerationTrace[] Traces, double DecodeRate)> GenerateAsync(InferenceEngine engine, int[][] prompts, int tokens, Action<int>? afterToken = null)
     {
         var handles = prompts.Select(prompt => engine.Start(new GenerationRequest
         {
@@ -105,6 +142,7 @@ public static class EngineBench
                 seen.Add(token.Finish is FinishReason.Error or FinishReason.Abort
                     ? throw new InvalidOperationException(token.Error ?? "the engine gave up")
                     : Stopwatch.GetTimestamp());
+                afterToken?.Invoke(seen.Count);
             }
 
             return seen;

@@ -144,6 +144,8 @@ internal sealed class CpuForward
                 {
                     Probe.Publish($"L{_layer:00}.selected", rows[r].Slot, rows[r].Position, MemoryMarshal.Cast<int, float>(_sparse.Selected(r)));
                 }
+
+                _sparse.Attend(_layer, count, _qkv, QkvWidth);
             }
 
             _team.Run(count * _model.KeyValueHeadCount, _attendDecodeRow);
@@ -407,7 +409,7 @@ internal sealed class CpuForward
         var attended = _attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size);
         if (_selects && _sparse!.IsSparse(r))
         {
-            _sparse.Attend(_layer, r, kvHead, queries, _work[worker], attended);
+            _sparse.Merge(r, kvHead, attended);
         }
         else
         {

@@ -32,9 +32,13 @@ internal sealed class CpuSparse
     private readonly int[] _lengths;
     private readonly int[][] _codes;
     private readonly float[][] _groupSums;
-    private readonly float[][] _pageRows;
+    private readonly float[][] _work;
+    private readonly float[] _parts;
+    private readonly int _partSize;
+    private readonly int _rowParts;
 
     private readonly Action<int, int> _scorePart;
+    private readonly Action<int, int> _attendTile;
     private readonly Action<int, int> _selectRow;
     private readonly Action<int, int> _compressPage;
     private readonly Action<int, int> _flush;
@@ -47,6 +51,9 @@ internal sealed class CpuSparse
     private int _laneOffset;
     private int _slot;
     private int _firstPage;
+    private float[] _queryRows = [];
+    private int _queryStride;
+    private int _tiles;
 
     /// <param name="weights">Read here only, to fold the scoring queries.</param>
     public CpuSparse(ModelWeights weights, LatentBasis basis, RopeTable rope, CpuCache cache, WorkerTeam team, int slots)
@@ -75,7 +82,11 @@ internal sealed class CpuSparse
         ScoredLayers = new int[slots];
         _codes = [.. Enumerable.Range(0, slots).Select(_ => new int[_spec.ScoreRank])];
         _groupSums = [.. Enumerable.Range(0, team.Count).Select(_ => new float[_model.KeyWidth])];
-        _pageRows = [.. Enumerable.Range(0, team.Count).Select(_ => new float[2 * PageLayout.PageSize * _model.KeyWidth])];
+        _work = [.. Enumerable.Range(0, team.Count).Select(_ => new float[SparseAttend.WorkspaceSize(cache.Layout)])];
+        _partSize = _model.HeadCount * SparseAttend.PartSize(_model.HeadSize);
+        _rowParts = _partSize * (1 + CacheTimeline.PagesOf(_budget) + CacheTimeline.PagesOf(_spec.RecentTokens + PageLayout.PageSize - 1));
+        _parts = new float[checked(slots * _rowParts)];
+        _attendTile = AttendTile;
         (_scorePart, _selectRow, _compressPage, _flush) = (ScorePart, SelectRow, CompressPage, Flush);
     }
 
@@ -89,7 +100,7 @@ internal sealed class CpuSparse
     public int[] ScoredLayers { get; }
 
     /// <summary>Bytes of buffers and folded weights.</summary>
-    public long Bytes => sizeof(float) * ((long)Queries.Length + _keys.Length + _selected.Length + _pageRows.Sum(p => (long)p.Length))
+    public long Bytes => sizeof(float) * ((long)Queries.Length + _keys.Length + _selected.Length + _parts.Length + _work.Sum(w => (long)w.Length))
         + _scoringWeights.Sum(w => w?.Bytes ?? 0);
 
     /// <summary>Begins a decode step.</summary>
@@ -157,12 +168,23 @@ internal sealed class CpuSparse
     /// <summary>Positions selected for row r in the current layer.</summary>
     public Span<int> Selected(int r) => _selected.AsSpan(r * _budget, CacheTimeline.SelectedCount(_lengths[r], _spec));
 
-    /// <summary>Attention of the G query heads of one KV head of row r.</summary>
-    /// <param name="q">[G, DH] after rope</param>
-    /// <param name="work">[G, attended tokens]</param>
+    /// <summary>Attention of every sparse row in one layer, in parts that <see cref="Merge"/> puts together.</summary>
+    /// <param name="queries">[rows, stride], the first [HQ, DH] of each after rope</param>
+    public void Attend(int layer, int count, float[] queries, int stride)
+    {
+        (_layer, _queryRows, _queryStride, _tiles) = (layer, queries, stride, 0);
+        for (var r = 0; r < count; r++)
+        {
+            _tiles = Math.Max(_tiles, IsSparse(r) ? Tiles(r) : 0);
+        }
+
+        _team.Run(count * _tiles, _attendTile);
+    }
+
+    /// <summary>The attention of the G query heads of one KV head of row r, after <see cref="Attend"/>.</summary>
     /// <param name="o">[G, DH]</param>
-    public void Attend(int layer, int r, int kvHead, ReadOnlySpan<float> q, Span<float> work, Span<float> o) => SparseAttend.Run(
-        q, _cache, _basis.Layer(layer), _rope, _rows[r].Slot, layer, kvHead, Selected(r), _lengths[r], work, o);
+    public void Merge(int r, int kvHead, Span<float> o) => SparseAttend.Merge(
+        _parts.AsSpan(r * _rowParts, _rowParts), Tiles(r), _model.HeadCount, kvHead * _model.GroupSize, _model.HeadSize, o);
 
     /// <summary>Compresses the hot pages of a plan's flushes, all compressed layers.</summary>
     public void Flush(StepPlan plan)
@@ -176,8 +198,7 @@ internal sealed class CpuSparse
     public void ReadPages(CpuLane lane, int slot, int layer, int offset, int history)
     {
         var d = _model.KeyWidth;
-        var rows = _pageRows[0].AsSpan();
-        Span<float> keys = rows[..(PageLayout.PageSize * d)], values = rows[(PageLayout.PageSize * d)..];
+        PageRows(0, out var latents, out var keys, out var values);
         for (var page = 0; page * PageLayout.PageSize < history; page++)
         {
             var first = page * PageLayout.PageSize;
@@ -188,7 +209,7 @@ internal sealed class CpuSparse
             }
             else
             {
-                ReconstructPages.Run(LatentPage(slot, page), first, _rope, _basis.Layer(layer), _cache.Layout, layer, keys, values);
+                ReconstructPages.Run(LatentPage(slot, page), first, _rope, _basis.Layer(layer), _cache.Layout, layer, latents, keys, values);
             }
 
             for (var t = 0; t < PageLayout.PageSize; t++)
@@ -253,12 +274,24 @@ internal sealed class CpuSparse
         }
     }
 
+    private int Tiles(int r) => SparseAttend.TileCount(Selected(r).Length, _lengths[r], _spec);
+
+    private void AttendTile(int chunk, int worker)
+    {
+        var (r, tile) = Math.DivRem(chunk, _tiles);
+        if (IsSparse(r) && tile < Tiles(r))
+        {
+            SparseAttend.Tile(
+                tile, _queryRows.AsSpan(r * _queryStride, _model.QueryWidth), _cache, _basis.Layer(_layer), _rope, _rows[r].Slot, _layer, Selected(r), _lengths[r],
+                _work[worker], _parts.AsSpan((r * _rowParts) + (tile * _partSize), _partSize));
+        }
+    }
+
     private void CompressPage(int i, int worker)
     {
         var d = _model.KeyWidth;
         var page = _firstPage + i;
-        var rows = _pageRows[worker].AsSpan();
-        Span<float> keys = rows[..(PageLayout.PageSize * d)], values = rows[(PageLayout.PageSize * d)..];
+        PageRows(worker, out _, out var keys, out var values);
         for (var t = 0; t < PageLayout.PageSize; t++)
         {
             _lane!.Load(_laneOffset + page * PageLayout.PageSize + t, keys.Slice(t * d, d), values.Slice(t * d, d));
@@ -277,6 +310,16 @@ internal sealed class CpuSparse
             MemoryMarshal.Cast<byte, float>(hot.Slice((int)layout.KeyOffset(layer), layout.ExactPlaneBytes)),
             MemoryMarshal.Cast<byte, float>(hot.Slice((int)layout.ValueOffset(layer), layout.ExactPlaneBytes)),
             flush.Index * PageLayout.PageSize, _rope, _basis.Layer(layer), layout, layer, _cache.Page(PoolKind.Latent, flush.LatentPage));
+    }
+
+    // a worker's room for one page: latents [P, R], keys and values [P, D]
+    private void PageRows(int worker, out Span<float> latents, out Span<float> keys, out Span<float> values)
+    {
+        var rows = _work[worker].AsSpan();
+        var plane = PageLayout.PageSize * _model.KeyWidth;
+        keys = rows[..plane];
+        values = rows.Slice(plane, plane);
+        latents = rows.Slice(2 * plane, PageLayout.PageSize * _spec.Rank);
     }
 
     private Span<byte> LatentPage(int slot, int page) => _cache.Page(PoolKind.Latent, _cache.Table(PoolKind.Latent, slot)[page]);

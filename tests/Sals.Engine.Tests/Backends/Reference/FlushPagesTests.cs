@@ -20,7 +20,7 @@ public class FlushPagesTests
     {
         var (page, keys, values, basis, layout) = Flush(Spec(rank, bits, $"centred={(centred ? "true" : "false")}"));
         float[] backKeys = new float[keys.Length], backValues = new float[values.Length];
-        ReconstructPages.Run(page, Position, Rope, basis, layout, 2, backKeys, backValues);
+        ReconstructPages.Run(page, Position, Rope, basis, layout, 2, new float[64 * layout.Spec.Rank], backKeys, backValues);
         for (var i = 0; i < keys.Length; i++)
         {
             Assert.InRange(backKeys[i] - keys[i], -tolerance, tolerance);
@@ -37,7 +37,7 @@ public class FlushPagesTests
         var spec = Spec("rank=16", "score_rank=16", $"latent_format={format}", "centred=true");
         var (page, keys, values, basis, layout) = Flush(spec);
         float[] backKeys = new float[keys.Length], backValues = new float[values.Length];
-        ReconstructPages.Run(page, Position, Rope, basis, layout, 2, backKeys, backValues);
+        ReconstructPages.Run(page, Position, Rope, basis, layout, 2, new float[64 * layout.Spec.Rank], backKeys, backValues);
         for (var t = 0; t < 64; t++)
         {
             var expected = PlainReconstruction(keys.AsSpan(t * 64, 64).ToArray(), basis, Position + t);

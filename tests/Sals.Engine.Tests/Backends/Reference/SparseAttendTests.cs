@@ -25,16 +25,15 @@ public class SparseAttendTests
         var (cache, basis, q) = Setup(length, "rank_ratio=1", "value_bits=16", $"sink_tokens={sinks}");
         var spec = cache.Layout.Spec;
         int[] all = [.. Enumerable.Range(sinks, CacheTimeline.CandidateCount(length, spec))];
+        float[] dense = new float[128], sparse = Attend(cache, basis, q, all, length);
         for (var head = 0; head < 2; head++)
         {
-            var query = q.AsSpan(head * 64, 64);
-            float[] dense = new float[64], sparse = new float[64];
-            DenseAttend.Run(query, cache, PoolKind.Hot, 0, Layer, head, 32, length, new float[2 * length], dense);
-            SparseAttend.Run(query, cache, basis, Rope, 1, Layer, head, all, length, new float[2 * length], sparse);
-            for (var i = 0; i < 64; i++)
-            {
-                Assert.InRange(sparse[i] - dense[i], -3e-4, 3e-4); // fp16 values
-            }
+            DenseAttend.Run(q.AsSpan(head * 64, 64), cache, PoolKind.Hot, 0, Layer, head, 32, length, new float[2 * length], dense.AsSpan(head * 64, 64));
+        }
+
+        for (var i = 0; i < 128; i++)
+        {
+            Assert.InRange(sparse[i] - dense[i], -3e-4, 3e-4); // fp16 values
         }
     }
 
@@ -50,20 +49,17 @@ public class SparseAttendTests
         int[] selected = [16, 17, 63, 64, 100, 127, 128, 191];
         Assert.Equal(192, CacheTimeline.WindowStart(length, spec));
         int[] attended = [.. Enumerable.Range(0, 16), .. selected, .. Enumerable.Range(192, length - 192)];
-        Assert.Equal(attended.Length, SparseAttend.AttendedCount(selected.Length, length, spec));
+        Assert.Equal(1 + 1 + 2, SparseAttend.TileCount(selected.Length, length, spec));
         var (keys, values) = Stored(cache, basis, selected, length);
-        for (var head = 0; head < 2; head++)
+        var o = Attend(cache, basis, q, selected, length);
+        for (var head = 0; head < 4; head++)
         {
-            var o = new float[64];
-            SparseAttend.Run(q.AsSpan(head * 64, 64), cache, basis, Rope, 1, Layer, head, selected, length, new float[2 * attended.Length], o);
-            for (var g = 0; g < 2; g++)
+            var at = head / 2 * 32;
+            double[] weights = [.. attended.Select(t => Math.Exp(Enumerable.Range(0, 32).Sum(d => (double)q[(head * 32) + d] * keys[(t * Width) + at + d]) / Math.Sqrt(32)))];
+            for (var d = 0; d < 32; d++)
             {
-                double[] weights = [.. attended.Select(t => Math.Exp(Enumerable.Range(0, 32).Sum(d => (double)q[(head * 2 + g) * 32 + d] * keys[t * Width + head * 32 + d]) / Math.Sqrt(32)))];
-                for (var d = 0; d < 32; d++)
-                {
-                    var expected = attended.Select((t, n) => weights[n] * values[t * Width + head * 32 + d]).Sum() / weights.Sum();
-                    Assert.InRange(o[g * 32 + d] - expected, -1e-5, 1e-5);
-                }
+                var expected = attended.Select((t, n) => weights[n] * values[(t * Width) + at + d]).Sum() / weights.Sum();
+                Assert.InRange(o[(head * 32) + d] - expected, -1e-5, 1e-5);
             }
         }
     }
@@ -74,17 +70,38 @@ public class SparseAttendTests
         const int length = 300;
         var (cache, basis, q) = Setup(length, "rank=32");
         int[] selected = [70, 71];
-        float[] before = new float[64], after = new float[64];
-        SparseAttend.Run(q.AsSpan(0, 64), cache, basis, Rope, 1, Layer, 0, selected, length, new float[2 * length], before);
+        var before = Attend(cache, basis, q, selected, length);
         cache.Page(PoolKind.Latent, cache.Table(PoolKind.Latent, 1)[0]).Fill(0xFF); // sinks come from hot page 0
         cache.Page(PoolKind.Latent, cache.Table(PoolKind.Latent, 1)[2]).Fill(0xFF);
         cache.Keys(PoolKind.Hot, 1, 0, Layer)[(16 * Width)..].Fill(float.NaN); // the rest of page 0 is latent
         cache.Values(PoolKind.Hot, 1, 0, Layer)[(16 * Width)..].Fill(float.NaN);
         cache.Keys(PoolKind.Hot, 1, length / 64, Layer)[(length % 64 * Width)..].Fill(float.NaN); // past the length
         cache.Values(PoolKind.Hot, 1, length / 64, Layer)[(length % 64 * Width)..].Fill(float.NaN);
-        SparseAttend.Run(q.AsSpan(0, 64), cache, basis, Rope, 1, Layer, 0, selected, length, new float[2 * length], after);
+        var after = Attend(cache, basis, q, selected, length);
         Assert.Equal(before, after);
         Assert.All(after, x => Assert.True(float.IsFinite(x)));
+    }
+
+    /// <summary>All tiles in a poisoned workspace, merged: [HQ, DH].</summary>
+    private static float[] Attend(CpuCache cache, LatentBasisLayer basis, float[] q, int[] selected, int length)
+    {
+        const int headSize = 32, heads = 4;
+        var size = heads * SparseAttend.PartSize(headSize);
+        var parts = new float[SparseAttend.TileCount(selected.Length, length, cache.Layout.Spec) * size];
+        var work = new float[SparseAttend.WorkspaceSize(cache.Layout)];
+        for (var tile = 0; tile * size < parts.Length; tile++)
+        {
+            Array.Fill(work, float.NaN);
+            SparseAttend.Tile(tile, q, cache, basis, Rope, 1, Layer, selected, length, work, parts.AsSpan(tile * size, size));
+        }
+
+        var o = new float[heads * headSize];
+        for (var kvHead = 0; kvHead < 2; kvHead++)
+        {
+            SparseAttend.Merge(parts, parts.Length / size, heads, 2 * kvHead, headSize, o.AsSpan(kvHead * 64, 64));
+        }
+
+        return o;
     }
 
     private static (CpuCache Cache, LatentBasisLayer Basis, float[] Query) Setup(int length, params string[] settings)
@@ -136,7 +153,7 @@ public class SparseAttendTests
         foreach (var position in selected)
         {
             ReconstructPages.Run(
-                cache.Page(PoolKind.Latent, cache.Table(PoolKind.Latent, 1)[position / 64]), position / 64 * 64, Rope, basis, cache.Layout, Layer, pageKeys, pageValues);
+                cache.Page(PoolKind.Latent, cache.Table(PoolKind.Latent, 1)[position / 64]), position / 64 * 64, Rope, basis, cache.Layout, Layer, new float[64 * basis.Rank], pageKeys, pageValues);
             pageKeys.AsSpan(position % 64 * Width, Width).CopyTo(keys.AsSpan(position * Width));
             pageValues.AsSpan(position % 64 * Width, Width).CopyTo(values.AsSpan(position * Width));
         }

@@ -74,6 +74,12 @@ internal static class DenseAttend
                 b = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref query, i + Lanes), Vector512.LoadUnsafe(ref key, i + Lanes), b);
             }
 
+            if (i + Lanes <= (nuint)q.Length)
+            {
+                a = Vector512.FusedMultiplyAdd(Vector512.LoadUnsafe(ref query, i), Vector512.LoadUnsafe(ref key, i), a);
+                i += Lanes;
+            }
+
             var sum = Vector512.Sum(a + b);
             for (; i < (nuint)q.Length; i++)
             {

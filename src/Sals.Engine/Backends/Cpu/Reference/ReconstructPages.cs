@@ -10,35 +10,56 @@ internal static class ReconstructPages
     /// <summary>All 64 tokens of a page, for the cached prefix of a prompt.</summary>
     /// <param name="page">bytes of the latent page</param>
     /// <param name="firstPosition">Position of the page's first token.</param>
+    /// <param name="latents">[P, R], workspace</param>
     /// <param name="keys">[P, HK, DH] after rope</param>
     /// <param name="values">[P, HK, DH]</param>
     public static void Run(
-        Span<byte> page, int firstPosition, RopeTable rope, LatentBasisLayer basis, PageLayout layout, int layer, Span<float> keys, Span<float> values)
+        Span<byte> page, int firstPosition, RopeTable rope, LatentBasisLayer basis, PageLayout layout, int layer, Span<float> latents, Span<float> keys, Span<float> values)
     {
-        var width = layout.KeyWidth;
+        Span<int> positions = stackalloc int[PageLayout.PageSize];
         var planes = new LatentPlanes(page, layout, layer);
         for (var t = 0; t < PageLayout.PageSize; t++)
         {
-            Key(planes, t, firstPosition + t, rope, basis, layout.Spec, 0, keys.Slice(t * width, width));
-            Value(planes, t, layout.Spec, 0, values.Slice(t * width, width));
+            positions[t] = firstPosition + t;
+            Read(planes, t, basis, layout, t, latents, values);
         }
+
+        Keys(latents, positions, rope, basis, keys);
     }
 
-    /// <summary>Channels [first, first + n) of one token's key, whole heads.</summary>
-    /// <param name="t">token of the page</param>
-    /// <param name="key">[n / DH, DH] after rope</param>
-    public static void Key(in LatentPlanes planes, int t, int position, RopeTable rope, LatentBasisLayer basis, LatentSpec spec, int first, Span<float> key)
+    /// <summary>Latent and value of token <paramref name="t"/> of a page to row <paramref name="row"/> of the operands.</summary>
+    /// <param name="latents">[rows, R]</param>
+    /// <param name="values">[rows, D]</param>
+    public static void Read(in LatentPlanes planes, int t, LatentBasisLayer basis, PageLayout layout, int row, Span<float> latents, Span<float> values)
     {
-        Span<float> latent = stackalloc float[spec.Rank];
+        var spec = layout.Spec;
+        var latent = latents.Slice(row * spec.Rank, spec.Rank);
         LatentCodec.Load(planes.Score(t), spec.LatentFormat, basis, 0, latent[..spec.ScoreRank]);
         LatentCodec.Load(planes.Rest(t), spec.LatentFormat, basis, spec.ScoreRank, latent[spec.ScoreRank..]);
-        basis.Mean.AsSpan(first, key.Length).CopyTo(key);
-        DenseAttend.Accumulate(latent, basis.Vectors.AsSpan(first), basis.Width, key);
-        Rope.Run(key, rope.Cos(position), rope.Sin(position));
+        ValueQuantizer.Dequantise(planes.ValueCodes(t), planes.ValueScales(t), spec.ValueBits, spec.ValueGroup, values.Slice(row * layout.KeyWidth, layout.KeyWidth));
     }
 
-    /// <summary>Channels [first, first + n) of one token's value.</summary>
-    /// <param name="value">[n]</param>
-    public static void Value(in LatentPlanes planes, int t, LatentSpec spec, int first, Span<float> value) =>
-        ValueQuantizer.Dequantise(planes.ValueCodes(t), planes.ValueScales(t), spec.ValueBits, spec.ValueGroup, first, value);
+    /// <summary>keys[t] = rope(U latents[t] + mean) at positions[t]; each key depends on its own latent only.</summary>
+    /// <param name="latents">[n, R]</param>
+    /// <param name="positions">[n]</param>
+    /// <param name="keys">[n, HK, DH]</param>
+    public static void Keys(ReadOnlySpan<float> latents, ReadOnlySpan<int> positions, RopeTable rope, LatentBasisLayer basis, Span<float> keys)
+    {
+        var width = basis.Width;
+        for (var t = 0; t < positions.Length; t++)
+        {
+            basis.Mean.CopyTo(keys[(t * width)..]);
+        }
+
+        for (var first = 0; first < width; first += MatMul.Width)
+        {
+            MatMul.Run(
+                latents, basis.Rank, positions.Length, basis.Panel(first / MatMul.Width), basis.Rank, keys[first..], width, Math.Min(MatMul.Width, width - first), add: true);
+        }
+
+        for (var t = 0; t < positions.Length; t++)
+        {
+            Rope.Run(keys.Slice(t * width, width), rope.Cos(positions[t]), rope.Sin(positions[t]));
+        }
+    }
 }

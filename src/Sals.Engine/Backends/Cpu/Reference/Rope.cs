@@ -1,3 +1,6 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+
 namespace Sals.Engine.Backends.Cpu.Reference;
 
 /// <summary>
@@ -11,18 +14,25 @@ internal static class Rope
     public static void Run(Span<float> heads, ReadOnlySpan<float> cos, ReadOnlySpan<float> sin)
     {
         var half = cos.Length;
-        Span<float> turned = stackalloc float[half];
         for (; heads.Length > 0; heads = heads[(2 * half)..])
         {
-            var a = heads[..half];
-            var b = heads.Slice(half, half);
-            for (var i = 0; i < half; i++)
+            var i = 0;
+            for (; i <= half - Vector512<float>.Count; i += Vector512<float>.Count)
             {
-                turned[i] = (a[i] * cos[i]) - (b[i] * sin[i]);
-                b[i] = (b[i] * cos[i]) + (a[i] * sin[i]);
+                ref var first = ref MemoryMarshal.GetReference(heads.Slice(i, Vector512<float>.Count));
+                ref var second = ref MemoryMarshal.GetReference(heads.Slice(half + i, Vector512<float>.Count));
+                var (a, b) = (Vector512.LoadUnsafe(ref first), Vector512.LoadUnsafe(ref second));
+                var (c, s) = (Vector512.Create(cos.Slice(i, Vector512<float>.Count)), Vector512.Create(sin.Slice(i, Vector512<float>.Count)));
+                ((a * c) - (b * s)).StoreUnsafe(ref first);
+                ((b * c) + (a * s)).StoreUnsafe(ref second);
             }
 
-            turned.CopyTo(a);
+            for (; i < half; i++)
+            {
+                var (a, b) = (heads[i], heads[half + i]);
+                heads[i] = (a * cos[i]) - (b * sin[i]);
+                heads[half + i] = (b * cos[i]) + (a * sin[i]);
+            }
         }
     }
 }

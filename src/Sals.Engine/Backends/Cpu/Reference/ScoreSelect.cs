@@ -13,6 +13,9 @@ internal static class ScoreSelect
     /// <summary>Largest magnitude of a query coordinate in the int8 score: 127 * 128 + 63, two int8 halves; 127 * 16319 * 1024 fits in 31 bits.</summary>
     public const int QueryRange = 16319;
 
+    // latents widened to float32 at a time
+    private const int WidenedRows = 8;
+
     /// <summary>Scores of n tokens; float32 sums, or for int8 latents exact integers (see <see cref="QuantiseQuery"/>).</summary>
     /// <param name="query">[RS]</param>
     /// <param name="codes">[RS], the query in int8 scoring; unused for the other formats</param>
@@ -21,24 +24,37 @@ internal static class ScoreSelect
     public static void Score(ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys)
     {
         var rank = query.Length;
-        var rowBytes = rank * format.Bytes();
-        Span<float> row = stackalloc float[rank];
-        Span<float> score = stackalloc float[1];
-        for (var t = 0; t < keys.Length; t++)
+        if (format == LatentFormat.Int8)
         {
-            var stored = plane.Slice(t * rowBytes, rowBytes);
-            if (format == LatentFormat.Int8)
+            Span<int> latent = stackalloc int[rank];
+            for (var t = 0; t < keys.Length; t++)
             {
-                var latent = MemoryMarshal.Cast<float, int>(row);
-                TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(stored), latent);
+                TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(plane.Slice(t * rank, rank)), latent);
                 keys[t] = OrderedKey(TensorPrimitives.Dot(codes, latent));
             }
-            else
+
+            return;
+        }
+
+        var scores = MemoryMarshal.Cast<uint, float>(keys);
+        if (format == LatentFormat.Float32)
+        {
+            DenseAttend.Score(query, MemoryMarshal.Cast<byte, float>(plane), rank, scores);
+        }
+        else
+        {
+            Span<float> rows = stackalloc float[WidenedRows * rank];
+            for (var t = 0; t < keys.Length; t += WidenedRows)
             {
-                LatentCodec.Load(stored, format, basis, 0, row);
-                DenseAttend.Score(query, row, rank, score);
-                keys[t] = OrderedKey(score[0]);
+                var count = Math.Min(WidenedRows, keys.Length - t);
+                LatentCodec.Load(plane.Slice(t * rank * format.Bytes(), count * rank * format.Bytes()), format, basis, 0, rows[..(count * rank)]);
+                DenseAttend.Score(query, rows, rank, scores.Slice(t, count));
             }
+        }
+
+        for (var t = 0; t < keys.Length; t++)
+        {
+            keys[t] = OrderedKey(scores[t]);
         }
     }
 

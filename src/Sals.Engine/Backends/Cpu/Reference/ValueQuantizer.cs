@@ -54,31 +54,26 @@ internal static class ValueQuantizer
     }
 
     /// <summary>
-    /// The reverse of <see cref="Quantise"/> for channels [first, first + n); code * scale is exact in float32, so the only rounding is that of the sum.
+    /// The reverse of <see cref="Quantise"/>; code * scale is exact in float32, so the only rounding is that of the sum.
     /// </summary>
     /// <param name="codes">[D * bits / 8]</param>
     /// <param name="scales">[D / group] pairs (scale, zero)</param>
-    /// <param name="values">[n]</param>
-    public static void Dequantise(ReadOnlySpan<byte> codes, ReadOnlySpan<Half> scales, int bits, int group, int first, Span<float> values)
+    /// <param name="values">[D]</param>
+    public static void Dequantise(ReadOnlySpan<byte> codes, ReadOnlySpan<Half> scales, int bits, int group, Span<float> values)
     {
         if (bits == 16)
         {
-            TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, Half>(codes).Slice(first, values.Length), values);
+            TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, Half>(codes)[..values.Length], values);
             return;
         }
 
+        Span<float> wide = stackalloc float[scales.Length];
+        TensorPrimitives.ConvertTruncating(scales, wide);
         var words = MemoryMarshal.Cast<byte, uint>(codes);
-        float scale = 0, zero = 0;
-        for (var i = 0; i < values.Length; i++)
+        for (var i = 0; i < values.Length; i += ValueWords.Elements)
         {
-            var channel = first + i;
-            if (i == 0 || channel % group == 0)
-            {
-                scale = (float)scales[channel / group * 2];
-                zero = (float)scales[channel / group * 2 + 1];
-            }
-
-            values[i] = Get(words, bits, channel) * scale + zero;
+            var g = i / group * 2;
+            ValueWords.Unpack(words.Slice(i * bits / 32, bits), bits, wide[g], wide[g + 1], values.Slice(i, ValueWords.Elements));
         }
     }
 
@@ -94,10 +89,6 @@ internal static class ValueQuantizer
             words[element * bits / 32] |= code << Shift(element, bits);
         }
     }
-
-    private static uint Get(ReadOnlySpan<uint> words, int bits, int element) => bits == 3
-        ? words[element / 32 * 3 + element % 32 / 16] >> Shift(element, 2) & 3 | (words[element / 32 * 3 + 2] >> Shift(element, 1) & 1) << 2
-        : words[element * bits / 32] >> Shift(element, bits) & ((1u << bits) - 1);
 
     // bit position of an element within its word: even elements in the lower half word, odd ones in the upper
     private static int Shift(int element, int bits) => bits * (element % (32 / bits) / 2) + 16 * (element % 2);
