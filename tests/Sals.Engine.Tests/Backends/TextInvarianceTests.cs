@@ -29,7 +29,7 @@ public class TextInvarianceTests
             : new LatentBasis(
                 [.. Enumerable.Range(0, Config.LayerCount).Select(l => spec.DenseLayers.Contains(l) ? null : RandomBasis.Create(random, Config.KeyWidth, spec.Rank, spec.Centred))],
                 "random");
-        return new CpuBackend(weights, new CpuBackendOptions { Slots = 16, MaxModelLength = 768, CacheBytes = cacheBytes, Spec = spec, Basis = basis, Threads = 2 });
+        return new CpuBackend(weights, new CpuBackendOptions { Slots = 16, MaxModelLength = 768, CacheBytes = cacheBytes, Spec = spec, Basis = basis, Threads = 1 });
     }
 
     private static int[] Prompt(int length, int seed = 1)
