@@ -1,26 +1,45 @@
 using System.Text.Json;
 using Sals.Engine.Text;
 using Sals.Server.Hosting;
+using Sals.Server.Telemetry;
 
 namespace Sals.Server.Api;
 
 /// <summary>The way of a generating request: read, admit, start, stream or collect.</summary>
 public static class AnswerRoute
 {
+    /// <param name="operation">OpenTelemetry's name of what is asked for: chat or text_completion.</param>
     public static async Task HandleAsync(
-        HttpContext context, EngineHost host, ILogger logger,
+        HttpContext context, EngineHost host, ILogger logger, string operation,
         Func<RequestReader, JsonElement, Call> read, Func<Generation, Tokenizer?, IAnswerFormat> format)
     {
         var serving = host.Require();
-        var aborted = context.RequestAborted;
-        Call call;
-        using (var document = await RequestBody.ReadAsync(context))
+        using var span = RequestSpan.Start(context, operation, serving.Time);
+        try
         {
-            call = RequestBody.Read(document, root => read(serving.Reader, root));
-            LogIgnored(logger, context, document.RootElement);
-        }
+            Call call;
+            using (var document = await RequestBody.ReadAsync(context))
+            {
+                call = RequestBody.Read(document, root => read(serving.Reader, root));
+                LogIgnored(logger, context, document.RootElement);
+            }
 
+            span.Read(call);
+            await AnswerAsync(context, serving, logger, call, span, format);
+        }
+        catch (Exception exception)
+        {
+            span.Failed(exception);
+            throw;
+        }
+    }
+
+    private static async Task AnswerAsync(
+        HttpContext context, Serving serving, ILogger logger, Call call, RequestSpan span, Func<Generation, Tokenizer?, IAnswerFormat> format)
+    {
+        var aborted = context.RequestAborted;
         await using var generation = await Generation.StartAsync(serving, call, logger, context.TraceIdentifier, context.Request.Path, aborted);
+        span.Admitted(generation);
         var shape = format(generation, serving.Model.Tokenizer);
         if (call.Form.Stream)
         {

@@ -50,6 +50,15 @@ public sealed class Generation : IAsyncDisposable
     /// <summary>Tokens of each prompt with their log-probabilities, when the call asks for them; else null.</summary>
     public AnswerToken[][]? PromptScores { get; private set; }
 
+    /// <summary>One a prompt that was started.</summary>
+    public IReadOnlyList<GenerationHandle> Handles => _handles;
+
+    /// <summary>Why the engine ended a choice against its will; null when it did not.</summary>
+    public ApiError? Failure { get; private set; }
+
+    /// <summary>Of each choice, in words of the API.</summary>
+    public string[] FinishReasons => [.. _choices.Select(choice => choice.Finish == FinishReason.None ? "abort" : SalsMetrics.Name(choice.Finish))];
+
     /// <summary>True when every choice has ended.</summary>
     public bool Finished => _unfinished == 0;
 
@@ -189,7 +198,9 @@ public sealed class Generation : IAsyncDisposable
         var before = choice.Finish;
         if (before == FinishReason.None && token.Finish is FinishReason.Error or FinishReason.Abort && !choice.StopStringFound)
         {
-            throw Failure(token);
+            var exception = FailureOf(token);
+            Failure = exception.Error;
+            throw exception;
         }
 
         if (token.Token >= 0 && before == FinishReason.None)
@@ -218,7 +229,7 @@ public sealed class Generation : IAsyncDisposable
     }
 
     /// <summary>What an event that ends a choice against its will means to the client.</summary>
-    internal static ApiException Failure(in TokenEvent token) =>
+    internal static ApiException FailureOf(in TokenEvent token) =>
         new(token.Finish == FinishReason.Error
             ? ApiError.Internal(token.Error ?? "The engine failed.")
             : ApiError.Unavailable("draining", "The server is shutting down and has ended the request.", 5));

@@ -66,7 +66,7 @@ public static class PromptScoring
             {
                 if (token.Finish is FinishReason.Error or FinishReason.Abort)
                 {
-                    throw Generation.Failure(token);
+                    throw Generation.FailureOf(token);
                 }
 
                 scores.Add(new AnswerToken(token.Token, token.LogProbability, token.Top, offset));

@@ -20,6 +20,7 @@ public static partial class ServerRun
         Task stop, Task stopNow, Action<IReadOnlyList<string>, EngineHost>? listening = null)
     {
         var logger = loggers.CreateLogger("Sals.Server");
+        using var export = OtlpExport.Start(options);
         await using var host = new EngineHost(load, options, time, logger);
         await using var app = ServerApp.Build(options, host, loggers);
         try

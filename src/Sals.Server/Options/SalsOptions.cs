@@ -49,6 +49,8 @@ public sealed record SalsOptions
         PingInterval = values.Get(Settings.SsePingInterval);
         ShutdownTimeout = values.Get(Settings.ShutdownTimeout);
         WatchdogTimeout = values.Get(Settings.WatchdogTimeout);
+        OtlpTracesEndpoint = values.Get(Settings.OtlpTracesEndpoint);
+        OtlpMetricsEndpoint = values.Get(Settings.OtlpMetricsEndpoint);
         LogLevel = values.Get(Settings.LogLevel);
     }
 
@@ -82,6 +84,8 @@ public sealed record SalsOptions
     public TimeSpan PingInterval { get; init; }
     public TimeSpan ShutdownTimeout { get; init; }
     public TimeSpan WatchdogTimeout { get; init; }
+    public Uri? OtlpTracesEndpoint { get; init; }
+    public Uri? OtlpMetricsEndpoint { get; init; }
     public string LogLevel { get; init; }
 
     /// <summary>Defaults only, for tests and tools.</summary>

@@ -79,5 +79,10 @@ internal static class SettingParsers
     public static string File(string text) =>
         System.IO.File.Exists(text) ? Path.GetFullPath(text) : throw new FormatException("a file that exists");
 
+    public static Uri Url(string text) =>
+        Uri.TryCreate(text, UriKind.Absolute, out var url) && (url.Scheme == Uri.UriSchemeHttp || url.Scheme == Uri.UriSchemeHttps)
+            ? url
+            : throw new FormatException("a URL that begins with http:// or https://");
+
     private static string Show(double value) => value.ToString("0.###", CultureInfo.InvariantCulture);
 }

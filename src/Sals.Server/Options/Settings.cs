@@ -100,6 +100,12 @@ public static class Settings
     public static readonly Setting<TimeSpan> WatchdogTimeout = One("watchdog-timeout", "120", "SECONDS",
         "/health turns red when there is work and no step of the model has ended for so long.", Seconds(1, 86400));
 
+    public static readonly Setting<Uri?> OtlpTracesEndpoint = Optional<Uri?>("otlp-traces-endpoint", "URL", Url,
+        "Collector that gets a span of each generating request over OTLP (http://host:4318); not set = OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT, else none.");
+
+    public static readonly Setting<Uri?> OtlpMetricsEndpoint = Optional<Uri?>("otlp-metrics-endpoint", "URL", Url,
+        "Collector that gets gen_ai.server.* and runtime metrics over OTLP; not set = OTEL_EXPORTER_OTLP_(METRICS_)ENDPOINT, else none.");
+
     public static readonly Setting<string> LogLevel = One("log-level", "information", "LEVEL",
         "Least important messages to print: debug, information, warning or error.", OneOf("debug", "information", "warning", "error"));
 
@@ -110,7 +116,7 @@ public static class Settings
         KvCache, Sals, Basis, KvCacheMemoryBytes, GpuMemoryUtilization, EnablePrefixCaching,
         MaxNumSeqs, MaxNumBatchedTokens, MaxNumQueuedReqs,
         Host, Port, Uds, SslCertfile, SslKeyfile, ApiKey, AllowedOrigins, MaxRequestBytes, MaxLogprobs,
-        SsePingInterval, ShutdownTimeout, WatchdogTimeout, LogLevel,
+        SsePingInterval, ShutdownTimeout, WatchdogTimeout, OtlpTracesEndpoint, OtlpMetricsEndpoint, LogLevel,
     ];
 
     private static string Text(string text) => text.Length > 0 ? text : throw new FormatException("a text that is not empty");
