@@ -19,7 +19,8 @@ public sealed class Scheduler
     private readonly TokenPublisher _publisher;
     private readonly CachePools _pools;
     private readonly SlotTable _slots;
-    private readonly PrefillLane[] _lanes;
+    private readonly Admission _admission;
+    private readonly StepAccounts _accounts;
     private readonly PrefillPlanner _prefillPlanner;
     private readonly WaitingQueue _waiting = new();
 
@@ -42,10 +43,9 @@ public sealed class Scheduler
         _publisher = new TokenPublisher(stats, time);
         _pools = new CachePools(info);
         _slots = new SlotTable(info.SlotCount);
-        _lanes = [.. info.LaneLengths.Select((length, number) => new PrefillLane(number, length)).OrderBy(lane => lane.Length)];
+        _admission = new Admission(info, _pools, _slots);
+        _accounts = new StepAccounts(stats, _pools, info.Spec, _admission.Lanes);
         _prefillPlanner = new PrefillPlanner(info, options);
-        stats.CacheBytesTotal = _pools.TotalBytes;
-        stats.SetLaneCount(_lanes.Length);
     }
 
     /// <summary>Anything to plan, or anything whose end must still be seen.</summary>
@@ -111,7 +111,7 @@ public sealed class Scheduler
         _prefillPlanner.Plan(step, _prefilling, _planned, _stepNumber);
         foreach (var prefill in _planned)
         {
-            EndLane(prefill);
+            Admission.ReturnLane(prefill);
             foreach (var sequence in prefill.Sequences)
             {
                 AddMask(sequence, step.Plan);
@@ -129,14 +129,10 @@ public sealed class Scheduler
     public void Commit(PlannedStep step)
     {
         var row = 0;
-        var entered = _stats.PrefillTokens;
         foreach (var (sequence, output) in step.Rows)
         {
             sequence.InFlight--;
-            _stats.SparseRows += step.Result.SparseLayers[row] > 0 ? 1 : 0;
-            _stats.SparseLayerRows += step.Result.SparseLayers[row];
-            _stats.ScoredLayerRows += step.Result.ScoredLayers[row];
-            CountRow(sequence.Generation.Request.Prompt.Length + output);
+            _accounts.CountRow(sequence.Generation.Request.Prompt.Length + output, step.Result, row);
             Accept(sequence, output, step.Result, row++);
         }
 
@@ -152,10 +148,7 @@ public sealed class Scheduler
 
         _inFlightPages.RemoveRange(0, step.Released.Count);
         LetGo();
-        _stats.Steps++;
-        _stats.DecodeRows += step.Rows.Count;
-        _stats.Flushes += step.Plan.Flushes.Count;
-        _stats.StepTokens.Observe(step.Rows.Count + (int)(_stats.PrefillTokens - entered));
+        _accounts.CountStep(step);
         UpdateGauges();
         if (_options.CheckIntegrity)
         {
@@ -255,39 +248,38 @@ public sealed class Scheduler
         for (var i = 0; i < Math.Min(_waiting.Count, LookPast); i++)
         {
             var prefill = _waiting[i];
-            var generation = prefill.Generation;
-            var first = prefill.Sequences[0];
-            // a replay takes exact pages freely, lossy ones only where its first run did: its text must not change
-            var lossy = first.FirstHit < 0 ? int.MaxValue : first.FirstHit / PageLayout.PageSize;
-            var hashes = generation.Hashes;
-            var hits = SequencePages.FindHit(_pools, _info.Spec, prefill.PromptLength, hashes, lossy);
-            if (_waiting.IsBeingPrefilled(hashes, hits, Math.Min(lossy, CacheTimeline.ReusablePages(prefill.PromptLength, _info.Spec))))
+            var (hits, limit) = _admission.FindHit(prefill);
+            if (_waiting.IsBeingPrefilled(prefill.Generation.Hashes, hits, limit))
             {
                 _stats.Deferred++;
                 continue;
             }
 
-            if (_slots.Free < prefill.Sequences.Length || step.Plan.Starts.Free < prefill.Sequences.Length)
+            if (!_admission.HasSlots(prefill, step.Plan))
             {
                 return;
             }
 
-            if (!TakeLane(prefill, reserved))
+            if (!_admission.TryTakeLane(prefill, reserved))
             {
                 // whoever comes later may pass by, but not through a lane that this prompt is waiting for
                 reserved = Math.Min(reserved, prefill.PromptLength);
                 continue;
             }
 
-            if (!TakePages(prefill, hashes, hits, step.Plan))
+            if (!_admission.TryTakePages(prefill, hits, _running.Count, step.Plan))
             {
-                EndLane(prefill);
+                Admission.ReturnLane(prefill);
                 FailIfAlone(prefill);
                 return;
             }
 
             _waiting.RemoveAt(i--);
-            Begin(prefill, hits, step);
+            _admission.Start(prefill, hits, step);
+            prefill.StartedStep = _stepNumber;
+            _prefilling.Add(prefill);
+            _waiting.BeginPrefix(prefill.Generation.Hashes);
+            _publisher.Started(prefill, prefill.Generation.Hashes.Length > 0);
         }
     }
 
@@ -304,80 +296,6 @@ public sealed class Scheduler
             Finish(sequence, FinishReason.Error, $"The request needs more KV cache for {prefill.PromptLength} prompt tokens "
                 + $"and {prefill.Sequences.Length} choices than the server has ({_pools.TotalBytes} bytes).");
         }
-    }
-
-    private bool TakeLane(Prefill prefill, int reserved)
-    {
-        // lanes ascend by length: short prompts take the short lane first and leave the long one to whom needs it
-        foreach (var lane in _lanes)
-        {
-            var offset = lane.Length < reserved ? lane.TryTake(prefill.PromptLength) : -1;
-            if (offset >= 0)
-            {
-                prefill.Lane = lane;
-                prefill.LaneOffset = offset;
-                return true;
-            }
-        }
-
-        return false;
-    }
-
-    /// <summary>Pages of all choices, keeping one page of each pool for every running sequence so that admitting does not preempt at once.</summary>
-    private bool TakePages(Prefill prefill, PrefixHash[] hashes, int hits, StepPlan plan)
-    {
-        var maxLength = Math.Min(prefill.PromptLength + prefill.Generation.Request.MaxTokens, _info.MaxModelLength);
-        var taken = 0;
-        var ok = true;
-        for (; ok && taken < prefill.Sequences.Length; taken++)
-        {
-            var pages = new SequencePages(_pools, _info.Spec, maxLength);
-            prefill.Sequences[taken].Pages = pages;
-            ok = taken == 0 ? pages.TryAdmit(prefill.PromptLength, hashes, hits) : pages.TryFork(prefill.Sequences[0].Pages!, prefill.PromptLength);
-        }
-
-        var reserve = _running.Count * _info.PageBytes.Sum();
-        ok = ok && (_running.Count == 0 || _pools.TotalBytes - _pools.UsedBytes + _pools.IdleBytes >= reserve);
-        // the primary's table goes out at once, since the prefill writes through it; an empty plan always has room
-        ok = ok && prefill.Sequences[0].Pages!.CanSend(plan);
-        for (var i = 0; !ok && i < taken; i++)
-        {
-            prefill.Sequences[i].Pages!.Release();
-            prefill.Sequences[i].Pages = null;
-        }
-
-        return ok;
-    }
-
-    private void Begin(Prefill prefill, int hits, PlannedStep step)
-    {
-        var generation = prefill.Generation;
-        prefill.HistoryLength = hits * PageLayout.PageSize;
-        prefill.Token = prefill.HistoryLength;
-        prefill.Layer = 0;
-        prefill.StartedStep = _stepNumber;
-        prefill.Slots = new int[prefill.Sequences.Length];
-        for (var i = 0; i < prefill.Sequences.Length; i++)
-        {
-            var sequence = prefill.Sequences[i];
-            sequence.Slot = prefill.Slots[i] = _slots.Take();
-            sequence.State = SequenceState.Prefilling;
-            sequence.Prefill = prefill;
-            sequence.RowsPlanned = 0;
-            sequence.Replayed = sequence.Tokens.Count;
-            step.Plan.Starts.Add(new SlotStart(sequence.Slot, sequence.Sampling, generation.Request.Prompt));
-        }
-
-        prefill.Sequences[0].Pages!.TrySend(prefill.Slots[0], step.Plan, step.Released);
-        _prefilling.Add(prefill);
-        _waiting.BeginPrefix(generation.Hashes);
-        _publisher.Started(prefill, generation.Hashes.Length > 0);
-    }
-
-    private static void EndLane(Prefill prefill)
-    {
-        prefill.Lane!.Return(prefill.LaneOffset);
-        prefill.Lane = null;
     }
 
     /// <summary>The last slice is planned: decode rows may follow in the next plan, before the host has seen a token.</summary>
@@ -398,7 +316,6 @@ public sealed class Scheduler
     {
         var prefill = step.Slices[index];
         ref readonly var slice = ref step.Plan.Prefills[index];
-        _stats.PrefillTokens += slice.FirstLayer == 0 ? slice.EndToken - slice.FirstToken : 0;
         foreach (var sequence in prefill.Sequences)
         {
             sequence.InFlight--;
@@ -415,18 +332,6 @@ public sealed class Scheduler
         {
             sequence.Prefill = null;
             Accept(sequence, 0, step.Result, row++);
-        }
-    }
-
-    /// <summary>A decode row that saw <paramref name="length"/> tokens, its own included.</summary>
-    private void CountRow(int length)
-    {
-        _stats.ContextTokens += length;
-        var candidates = CacheTimeline.CandidateCount(length, _info.Spec);
-        if (candidates > 0)
-        {
-            _stats.CandidateTokens += candidates;
-            _stats.SelectedTokens += CacheTimeline.SelectedCount(length, _info.Spec);
         }
     }
 
@@ -470,7 +375,7 @@ public sealed class Scheduler
         if (sequence.Prefill is { Abandoned: true, Lane: not null } prefill)
         {
             _prefilling.Remove(prefill);
-            EndLane(prefill);
+            Admission.ReturnLane(prefill);
             _waiting.EndPrefix(prefill.Generation.Hashes);
             Array.ForEach(prefill.Sequences, other => other.Prefill = null);
         }
@@ -531,25 +436,6 @@ public sealed class Scheduler
             running += prefill.Sequences.Length;
         }
 
-        _stats.Running = running;
-        _stats.Waiting = _waiting.Count;
-        foreach (var lane in _lanes)
-        {
-            _stats.SetLane(lane.Number, lane.UsedTokens);
-        }
-
-        // walking the index costs time, so the idle part is refreshed now and then and whenever the engine comes to rest
-        if (_stats.Steps % 32 == 0 || !HasWork)
-        {
-            _stats.CacheBytesCached = _pools.IdleBytes;
-            foreach (var kind in PoolKinds.All)
-            {
-                var idle = _pools.Index.IdlePages(kind);
-                _stats.SetPages(kind, _pools[kind].UsedPages - idle, idle);
-                _stats.SetPoolBytes(kind, (_pools[kind].UsedPages + _pools[kind].FreePages) * _pools[kind].PageBytes);
-            }
-        }
-
-        _stats.CacheBytesUsed = Math.Max(0, _pools.UsedBytes - _stats.CacheBytesCached);
+        _accounts.UpdateGauges(running, _waiting.Count, !HasWork);
     }
 }

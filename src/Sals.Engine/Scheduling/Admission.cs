@@ -1,0 +1,114 @@
+using Sals.Engine.Backends;
+using Sals.Engine.Paging;
+
+namespace Sals.Engine.Scheduling;
+
+/// <summary>
+/// What a waiting prompt must get before its prefill begins: slots, a lane and the pages of all its choices, less what the prefix cache
+/// already holds. Takes all or nothing. Owns the lanes; engine thread only.
+/// </summary>
+public sealed class Admission
+{
+    private readonly BackendInfo _info;
+    private readonly CachePools _pools;
+    private readonly SlotTable _slots;
+
+    public Admission(BackendInfo info, CachePools pools, SlotTable slots)
+    {
+        _info = info;
+        _pools = pools;
+        _slots = slots;
+        Lanes = [.. info.LaneLengths.Select((length, number) => new PrefillLane(number, length)).OrderBy(lane => lane.Length)];
+    }
+
+    /// <summary>Ascending by length.</summary>
+    public PrefillLane[] Lanes { get; }
+
+    /// <summary>Whether the plan and the slot table have room for all choices.</summary>
+    public bool HasSlots(Prefill prefill, StepPlan plan) => _slots.Free >= prefill.Sequences.Length && plan.Starts.Free >= prefill.Sequences.Length;
+
+    /// <summary>Pages of the prompt found in the prefix cache, and how many there could be.</summary>
+    public (int Hits, int Limit) FindHit(Prefill prefill)
+    {
+        var first = prefill.Sequences[0];
+        // a replay takes exact pages freely, lossy ones only where its first run did: its text must not change
+        var lossy = first.FirstHit < 0 ? int.MaxValue : first.FirstHit / PageLayout.PageSize;
+        var hits = SequencePages.FindHit(_pools, _info.Spec, prefill.PromptLength, prefill.Generation.Hashes, lossy);
+        return (hits, Math.Min(lossy, CacheTimeline.ReusablePages(prefill.PromptLength, _info.Spec)));
+    }
+
+    /// <summary>A lane region, in lanes shorter than <paramref name="reserved"/> tokens only.</summary>
+    public bool TryTakeLane(Prefill prefill, int reserved)
+    {
+        // short prompts take the short lane first and leave the long one to whom needs it
+        foreach (var lane in Lanes)
+        {
+            var offset = lane.Length < reserved ? lane.TryTake(prefill.PromptLength) : -1;
+            if (offset >= 0)
+            {
+                prefill.Lane = lane;
+                prefill.LaneOffset = offset;
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Steps run in order, so the region may be taken again as soon as its last slice is planned.</summary>
+    public static void ReturnLane(Prefill prefill)
+    {
+        prefill.Lane!.Return(prefill.LaneOffset);
+        prefill.Lane = null;
+    }
+
+    /// <summary>
+    /// Pages of all choices. Leaves a page of each pool to every one of <paramref name="running"/> sequences, so that admitting does not preempt at once.
+    /// </summary>
+    public bool TryTakePages(Prefill prefill, int hits, int running, StepPlan plan)
+    {
+        var maxLength = Math.Min(prefill.PromptLength + prefill.Generation.Request.MaxTokens, _info.MaxModelLength);
+        var taken = 0;
+        var ok = true;
+        for (; ok && taken < prefill.Sequences.Length; taken++)
+        {
+            var pages = new SequencePages(_pools, _info.Spec, maxLength);
+            prefill.Sequences[taken].Pages = pages;
+            ok = taken == 0
+                ? pages.TryAdmit(prefill.PromptLength, prefill.Generation.Hashes, hits)
+                : pages.TryFork(prefill.Sequences[0].Pages!, prefill.PromptLength);
+        }
+
+        ok = ok && (running == 0 || _pools.TotalBytes - _pools.UsedBytes + _pools.IdleBytes >= running * _info.PageBytes.Sum());
+        // the primary's table goes out at once, since the prefill writes through it; an empty plan always has room
+        ok = ok && prefill.Sequences[0].Pages!.CanSend(plan);
+        for (var i = 0; !ok && i < taken; i++)
+        {
+            prefill.Sequences[i].Pages!.Release();
+            prefill.Sequences[i].Pages = null;
+        }
+
+        return ok;
+    }
+
+    /// <summary>Slots for all choices, which begin in this plan; the prefill's cursor stands behind its history.</summary>
+    public void Start(Prefill prefill, int hits, PlannedStep step)
+    {
+        prefill.HistoryLength = hits * PageLayout.PageSize;
+        prefill.Token = prefill.HistoryLength;
+        prefill.Layer = 0;
+        prefill.Slots = new int[prefill.Sequences.Length];
+        for (var i = 0; i < prefill.Sequences.Length; i++)
+        {
+            var sequence = prefill.Sequences[i];
+            sequence.Slot = prefill.Slots[i] = _slots.Take();
+            sequence.State = SequenceState.Prefilling;
+            sequence.Prefill = prefill;
+            sequence.RowsPlanned = 0;
+            sequence.Replayed = sequence.Tokens.Count;
+            step.Plan.Starts.Add(new SlotStart(sequence.Slot, sequence.Sampling, prefill.Generation.Request.Prompt));
+        }
+
+        prefill.Sequences[0].Pages!.TrySend(prefill.Slots[0], step.Plan, step.Released);
+    }
+}
