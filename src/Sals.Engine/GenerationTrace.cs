@@ -41,6 +41,9 @@ public sealed class GenerationTrace
     /// <summary>Those among <see cref="SparseLayerTokens"/> that chose tokens by score.</summary>
     public int ScoredLayerTokens { get; set; }
 
+    /// <summary>Hot pages that were compressed while decoding, all choices.</summary>
+    public int FlushedPages { get; set; }
+
     /// <summary>Tokens in the cache when the choices ended, all choices; 0 for a choice that ended without pages.</summary>
     public int CacheTokens { get; set; }
 

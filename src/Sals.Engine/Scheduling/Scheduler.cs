@@ -210,7 +210,9 @@ public sealed class Scheduler
                 continue;
             }
 
+            var flushes = step.Plan.Flushes.Count;
             sequence.Pages.Flush(length, sequence.Slot, step.Plan, step.Released, sequence.Generation.Hashes);
+            sequence.Generation.Handle.Trace.FlushedPages += step.Plan.Flushes.Count - flushes;
             step.Plan.Decodes.Add(new DecodeRow(sequence.Slot, sequence.NextInput, sequence.ForcedOutput(sequence.RowsPlanned + 1)));
             AddMask(sequence, step.Plan);
             sequence.RowsPlanned++;

@@ -1,4 +1,7 @@
+using System.Globalization;
 using Sals.Engine;
+using Sals.Engine.Backends;
+using Sals.Engine.Paging;
 using Sals.Server.Admission;
 using Sals.Server.Hosting;
 using Sals.Server.Telemetry;
@@ -259,8 +262,24 @@ public sealed class Generation : IAsyncDisposable
             ApiLog.Finished(
                 _logger, _requestId, _route, reason, request.Prompt.Length, trace.CachedTokens, generated,
                 Milliseconds(trace.Arrived, trace.FirstToken), later > 0 ? decode * Call.ChoicesPerPrompt / later : 0,
-                Milliseconds(trace.Arrived, trace.Started), Milliseconds(trace.Arrived, trace.Finished));
+                Milliseconds(trace.Arrived, trace.Started), Milliseconds(trace.Arrived, trace.Finished), CacheUse(trace, _serving.Info));
         }
+    }
+
+    /// <summary>
+    /// Shares of decoded tokens and of (layer, token) pairs that read compressed pages, pairs that selected by score, pages flushed, and
+    /// bytes per cached token in each pool when the request ended; shared pages count for each request that holds them.
+    /// </summary>
+    internal static string CacheUse(GenerationTrace trace, BackendInfo info)
+    {
+        if (info.Spec.IsDense || trace.DecodedTokens == 0)
+        {
+            return "";
+        }
+
+        double PerToken(PoolKind pool) => trace.CacheTokens == 0 ? 0 : (double)trace.CachePages[pool] * info.BytesOf(pool) / trace.CacheTokens;
+        return string.Create(CultureInfo.InvariantCulture,
+            $" sparse_tokens={(double)trace.SparseTokens / trace.DecodedTokens:0.000} sparse_pairs={trace.SparseLayerTokens / ((double)trace.DecodedTokens * info.LayerCount):0.000} selections={trace.ScoredLayerTokens} flushes={trace.FlushedPages} dense_bytes={PerToken(PoolKind.Dense):0} hot_bytes={PerToken(PoolKind.Hot):0} latent_bytes={PerToken(PoolKind.Latent):0}");
     }
 
     private double Milliseconds(long from, long to) => from == 0 || to == 0 ? 0 : _serving.Time.GetElapsedTime(from, to).TotalMilliseconds;

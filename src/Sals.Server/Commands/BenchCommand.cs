@@ -44,7 +44,7 @@ public static class BenchCommand
         {
             try
             {
-                using var model = ModelOpener.Open(new SalsOptions(values));
+                using var model = ModelOpener.Open(new SalsOptions(values), Console.Error.WriteLine);
                 var report = await EngineBench.RunAsync(
                     model, model.Config!, Positive(parsed.GetValue(prompts)!), Positive(parsed.GetValue(batches)!), Positive(parsed.GetValue(contexts)!),
                     Math.Clamp(parsed.GetValue(repeats), 1, 100));
@@ -94,7 +94,10 @@ public static class BenchCommand
                 MemoryBudget.Bytes(figure.ExpectedCacheBytes), MemoryBudget.Bytes(figure.DenseCacheBytes), Text($"{(double)figure.CacheBytes / figure.DenseCacheBytes:0.000}"));
         }
 
-        console.WriteLine(Text($"cache: {report.Cache}"));
+        var cache = report.Cache;
+        console.WriteLine(Text($"cache: {cache.Settings}"));
+        console.WriteLine(Text($"bytes of a token: exact {cache.ExactBytesPerToken:#,0}, compressed {cache.CompressedBytesPerToken:#,0}; ratio of a compressed layer {cache.LayerRatio:0.000}, of the whole model {cache.ModelRatio:0.000}"));
+        console.WriteLine(Text($"decoded sparsely in this run: {cache.SparseTokenShare:0.0%} of tokens, {cache.SparsePairShare:0.0%} of (layer, token) pairs; {cache.Selections:#,0} selections, {cache.Flushes:#,0} flushes"));
         console.Write(contexts);
         console.WriteLine($"memory: weights {MemoryBudget.Bytes(report.WeightBytes)}, cache in use {MemoryBudget.Bytes(report.CacheBytes)}, process {MemoryBudget.Bytes(report.ResidentBytes)}");
     }

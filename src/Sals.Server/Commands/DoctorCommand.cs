@@ -73,7 +73,7 @@ public static class DoctorCommand
     {
         try
         {
-            using var model = ModelOpener.Open(options);
+            using var model = ModelOpener.Open(options, Console.Error.WriteLine);
             foreach (var fact in model.Facts)
             {
                 var colon = fact.IndexOf(": ", StringComparison.Ordinal);

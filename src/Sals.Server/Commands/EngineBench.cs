@@ -27,9 +27,19 @@ public sealed record DecodeFigure(int Streams, double TokensPerSecond, double St
 /// <param name="DenseCacheBytes">What the length occupies when nothing is compressed.</param>
 public sealed record ContextFigure(int Context, double StepMilliseconds, double TokensPerSecond, long CacheBytes, long ExpectedCacheBytes, long DenseCacheBytes);
 
+/// <summary>The cache's settings and what they come to, by <see cref="PageLayout"/>.</summary>
+/// <param name="LayerRatio">Bytes of a compressed token over those of an exact one, one compressed layer; 1 when dense.</param>
+/// <param name="ModelRatio">The same over all layers.</param>
+/// <param name="SparseTokenShare">Of the tokens decoded in this run, those that read compressed pages.</param>
+/// <param name="SparsePairShare">The same of (layer, token) pairs.</param>
+/// <param name="Selections">(layer, token) pairs that chose tokens by score.</param>
+public sealed record CacheFigure(
+    string Settings, long ExactBytesPerToken, long CompressedBytesPerToken, double LayerRatio, double ModelRatio,
+    double SparseTokenShare, double SparsePairShare, long Selections, long Flushes);
+
 public sealed record BenchReport(
     string Model, string Backend, int Threads, double MachineGigabytesPerSecond, double MachineGigaflopsPerSecond,
-    IReadOnlyList<PrefillFigure> Prefill, IReadOnlyList<DecodeFigure> Decode, IReadOnlyList<ContextFigure> Contexts, string Cache, long WeightBytes, long CacheBytes, long ResidentBytes);
+    IReadOnlyList<PrefillFigure> Prefill, IReadOnlyList<DecodeFigure> Decode, IReadOnlyList<ContextFigure> Contexts, CacheFigure Cache, long WeightBytes, long CacheBytes, long ResidentBytes);
 
 /// <summary>
 /// Measures the engine as a server would use it, without HTTP: random prompts, no prefix reuse, greedy, no end tokens. Machine figures are
@@ -99,7 +109,18 @@ public static class EngineBench
                 var bytes = cpu?.DecodeWeightBytes * run.Rate / run.Streams / 1e9;
                 return new DecodeFigure(run.Streams, run.Rate, run.Streams / run.Rate * 1000, bytes, bytes / bandwidth);
             })],
-            behind, info.Spec.Describe(), cpu?.Memory.Weights ?? 0, cpu?.Memory.Cache ?? info.CacheBytes, Environment.WorkingSet);
+            behind, Cache(engine.Stats, info, config), cpu?.Memory.Weights ?? 0, cpu?.Memory.Cache ?? info.CacheBytes, Environment.WorkingSet);
+    }
+
+    private static CacheFigure Cache(EngineStats stats, BackendInfo info, ModelConfig config)
+    {
+        var layout = new PageLayout(config, info.Spec, ElementType.Float32);
+        var exact = (layout.DensePageBytes + layout.HotPageBytes) / PageLayout.PageSize;
+        var rows = Math.Max(1.0, stats.DecodeRows);
+        return new CacheFigure(
+            info.Spec.Describe(), exact, info.Spec.IsDense ? exact : (layout.DensePageBytes + layout.LatentPageBytes) / PageLayout.PageSize,
+            info.Spec.IsDense ? 1 : MemoryBudget.LayerRatio(layout), info.Spec.IsDense ? 1 : MemoryBudget.ModelRatio(layout),
+            stats.SparseRows / rows, stats.SparseLayerRows / (rows * info.LayerCount), stats.ScoredLayerRows, stats.Flushes);
     }
 
     /// <summary>The decoded tokens fill the last page of <paramref name="context"/>, so that the pages in use stay the same while they are counted.</summary>

@@ -39,7 +39,7 @@ internal sealed class EvalSession : IAsyncDisposable
     /// <exception cref="SettingException">A setting does not fit the model, or there is no basis.</exception>
     public static async Task<EvalSession> OpenAsync(SalsOptions options)
     {
-        var model = ModelOpener.Open(options);
+        var model = ModelOpener.Open(options, Console.Error.WriteLine);
         var engine = new InferenceEngine(model.CreateBackend, model.EngineOptions, TimeProvider.System);
         try
         {

@@ -7,7 +7,7 @@ using Sals.Server.Telemetry;
 namespace Sals.Server.Commands;
 
 /// <summary>sals serve [MODEL]: the server.</summary>
-public static class ServeCommand
+public static partial class ServeCommand
 {
     public static Command Create()
     {
@@ -16,7 +16,8 @@ public static class ServeCommand
         {
             var options = new SalsOptions(values);
             using var loggers = SalsLog.CreateFactory(options.LogLevel);
-            ConfigurationReport.Log(loggers.CreateLogger("Sals.Server"), values);
+            var logger = loggers.CreateLogger("Sals.Server");
+            ConfigurationReport.Log(logger, values);
             var stop = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             var stopNow = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             void Signal(PosixSignalContext context)
@@ -30,8 +31,13 @@ public static class ServeCommand
 
             using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal);
-            return await ServerRun.RunAsync(options, ModelOpener.Open, loggers, TimeProvider.System, stop.Task, stopNow.Task);
+            return await ServerRun.RunAsync(options, given => ModelOpener.Open(given, line => Log.Progress(logger, line)), loggers, TimeProvider.System, stop.Task, stopNow.Task);
         });
         return command;
+    }
+    private static partial class Log
+    {
+        [LoggerMessage(EventIds.Calibrating, LogLevel.Information, "{Line:l}")]
+        public static partial void Progress(ILogger logger, string line);
     }
 }

@@ -1,35 +1,85 @@
+using System.Globalization;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
+using Sals.Engine.Text;
 using Sals.Server.Options;
 
 namespace Sals.Server.Hosting;
 
 /// <summary>--kv-cache, --sals and --basis to cache settings for one model and the basis they need.</summary>
-public static class CacheSettings
+/// <param name="Basis">Null when the cache is dense.</param>
+/// <param name="Note">Why the cache is dense although nobody asked for that; null otherwise.</param>
+public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? Note = null)
 {
     /// <summary>Where a model's own basis lies in its folder.</summary>
     public const string BasisName = "sals-basis.safetensors";
 
-    /// <exception cref="SettingException">A value is wrong, or there is no basis that fits.</exception>
-    public static (LatentSpec Spec, LatentBasis? Basis) Resolve(SalsOptions options, string path, ModelFolder folder)
+    /// <summary>
+    /// The basis is --basis, else the one in the model's folder. With an explicit preset and neither, one is made from bundled text and kept in the user's
+    /// cache folder; auto is dense then.
+    /// </summary>
+    /// <param name="tokenizer">Needed to make a basis; null = --skip-tokenizer-init.</param>
+    /// <param name="say">Told when a basis is going to be made.</param>
+    /// <exception cref="SettingException">A value is wrong, or there is no basis that fits and none can be made.</exception>
+    public static CacheSettings Resolve(SalsOptions options, string path, ModelFolder folder, Tokenizer? tokenizer, StartCalibration calibration, Action<string> say)
     {
         var file = options.BasisFile ?? Path.Combine(path, BasisName);
-        var preset = options.KvCache != "auto" ? options.KvCache : File.Exists(file) ? LatentSpecParser.DefaultPreset : "dense";
+        var exists = File.Exists(file);
+        var preset = options.KvCache != "auto" ? options.KvCache : exists ? LatentSpecParser.DefaultPreset : "dense";
         try
         {
             var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config);
             if (spec.IsDense)
             {
-                return (spec, null);
+                return new CacheSettings(spec, null, options.KvCache == "auto" && !exists ? Why(file, options) : null);
             }
 
-            return File.Exists(file)
-                ? (spec, LatentBasisFile.Read(file, spec, folder.Config, ModelFingerprint.Of(folder.Weights)))
-                : throw new SettingException($"--kv-cache {preset}: there is no basis {file}; make one with: sals calibrate --model {options.Model} --data FILE...");
+            var fingerprint = ModelFingerprint.Of(folder.Weights);
+            return new CacheSettings(spec, exists || options.BasisFile is not null
+                ? LatentBasisFile.Read(file, spec, folder.Config, fingerprint)
+                : Made(spec, folder, fingerprint, tokenizer, calibration, Command(options, spec, folder.Config), say));
         }
         catch (Exception e) when (e is LatentSpecException or LatentBasisException)
         {
             throw new SettingException(e.Message);
         }
+    }
+
+    private static LatentBasis Made(
+        LatentSpec spec, ModelFolder folder, string fingerprint, Tokenizer? tokenizer, StartCalibration calibration, string command, Action<string> say)
+    {
+        var file = calibration.FileOf(fingerprint);
+        if (File.Exists(file))
+        {
+            try
+            {
+                return LatentBasisFile.Read(file, spec, folder.Config, fingerprint);
+            }
+            catch (LatentBasisException)
+            {
+                // of a lower rank or an older version: made again below
+            }
+        }
+
+        if (tokenizer is null)
+        {
+            throw new SettingException($"--kv-cache {spec.Name}: there is no basis, and without a tokenizer (--skip-tokenizer-init) none can be made; make one with: {command}");
+        }
+
+        var usual = LatentSpecParser.RoundedShare(0.25, folder.Config.KeyWidth);
+        calibration.Run(folder, fingerprint, tokenizer, Math.Max(spec.Rank, usual), command, say);
+        return LatentBasisFile.Read(file, spec, folder.Config, fingerprint);
+    }
+
+    private static string Why(string file, SalsOptions options) =>
+        $"Cache: dense, because there is no basis {file}; for the compressed cache give --kv-cache {LatentSpecParser.DefaultPreset}, or run: {Command(options, null, null)}";
+
+    private static string Command(SalsOptions options, LatentSpec? spec, ModelConfig? config)
+    {
+        var model = options.Model is null ? "" : $" --model {options.Model}";
+        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(0.25, config!.KeyWidth)
+            ? string.Create(CultureInfo.InvariantCulture, $" --ranks {(double)spec.Rank / config.KeyWidth:0.####}")
+            : "";
+        return $"sals calibrate{model} --data FILE...{ranks}";
     }
 }

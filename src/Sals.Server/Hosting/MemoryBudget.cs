@@ -45,6 +45,29 @@ public static class MemoryBudget
             $"Sequences at once: {info.SlotCount}; prefill lanes: {string.Join(" + ", info.LaneLengths.Select(length => length.ToString("#,0", CultureInfo.InvariantCulture)))} tokens");
     }
 
+    /// <summary>Lines for a compressed cache: bytes of a token in each pool, and what compression leaves of a compressed layer and of the whole model. None when dense.</summary>
+    public static IEnumerable<string> Pools(PageLayout layout, int layers)
+    {
+        if (layout.Spec.IsDense)
+        {
+            yield break;
+        }
+
+        var (dense, sparse) = (layout.Spec.DenseLayers.Length, layers - layout.Spec.DenseLayers.Length);
+        yield return string.Create(CultureInfo.InvariantCulture,
+            $"Cache bytes per token: {PerToken(PoolKind.Hot):#,0} in the window and up to dense_below={layout.Spec.DenseBelow} ({sparse} layers, hot), {PerToken(PoolKind.Dense):#,0} always ({dense} layers, dense), {PerToken(PoolKind.Latent):#,0} compressed ({sparse} layers, latent)");
+        yield return string.Create(CultureInfo.InvariantCulture,
+            $"Cache ratio: a compressed token takes {LayerRatio(layout):0.000} of an exact one in a compressed layer, {ModelRatio(layout):0.000} in the whole model");
+
+        long PerToken(PoolKind kind) => layout.PageBytes(kind) / PageLayout.PageSize;
+    }
+
+    /// <summary>Bytes of a compressed token over those of an exact one, one compressed layer.</summary>
+    public static double LayerRatio(PageLayout layout) => (double)layout.LatentLayerBytes / (2 * layout.ExactPlaneBytes);
+
+    /// <summary>The same over all layers, dense ones included: the limit that long sequences approach.</summary>
+    public static double ModelRatio(PageLayout layout) => (double)(layout.DensePageBytes + layout.LatentPageBytes) / (layout.DensePageBytes + layout.HotPageBytes);
+
     public static string Bytes(long bytes) => bytes switch
     {
         >= 1L << 30 => (bytes / (double)(1L << 30)).ToString("0.00 GiB", CultureInfo.InvariantCulture),

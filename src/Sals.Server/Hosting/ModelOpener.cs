@@ -3,6 +3,7 @@ using Sals.Engine;
 using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
+using Sals.Engine.Paging;
 using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
 using Sals.Server.Options;
@@ -19,7 +20,10 @@ public static class ModelOpener
     /// <exception cref="TokenizerException">The tokenizer cannot be used.</exception>
     /// <exception cref="TemplateException">The chat template cannot be read.</exception>
     /// <exception cref="SettingException">A setting does not fit the model or the machine.</exception>
-    public static LoadedModel Open(SalsOptions options)
+    /// <param name="say">Told in a line what takes long before it begins.</param>
+    public static LoadedModel Open(SalsOptions options, Action<string> say) => Open(options, StartCalibration.ForThisProcess, say);
+
+    internal static LoadedModel Open(SalsOptions options, StartCalibration calibration, Action<string> say)
     {
         if (options.Device == DeviceChoice.Cuda)
         {
@@ -33,7 +37,7 @@ public static class ModelOpener
         try
         {
             var config = folder.Config;
-            var (spec, basis) = CacheSettings.Resolve(options, path, folder);
+            var (spec, basis, note) = CacheSettings.Resolve(options, path, folder, tokenizer, calibration, say);
             var plan = CachePlan.For(options, config, spec, ElementType.Float32, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
             var root = options.Model ?? EmbeddedName;
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
@@ -64,7 +68,7 @@ public static class ModelOpener
                     Fingerprint = $"{path}|{spec.Describe()}|{basis?.Fingerprint}",
                 },
                 KvCache = spec.Name,
-                Facts = Facts(root, config, cpu),
+                Facts = [.. Facts(root, config, cpu), .. MemoryBudget.Pools(new PageLayout(config, spec, ElementType.Float32), config.LayerCount), .. note is null ? Array.Empty<string>() : [note]],
                 Budget = plan.Describe(options.MaxSequences),
                 Warnings = Warnings(config, plan),
                 CreateBackend = () => new CpuBackend(folder.Weights, cpu),

@@ -19,4 +19,5 @@ public static class EventIds
     public const int Configuration = 18;
     public const int OpenToEveryone = 19;
     public const int ForcedStop = 20;
+    public const int Calibrating = 21;
 }

@@ -14,7 +14,7 @@ public sealed class EmbeddedModelTests : IAsyncLifetime
     private const string Question = "What is the capital of France?";
     private TestServer _server = null!;
 
-    public async ValueTask InitializeAsync() => _server = await TestServer.StartAsync(ModelOpener.Open);
+    public async ValueTask InitializeAsync() => _server = await TestServer.StartAsync(options => ModelOpener.Open(options, _ => { }));
 
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 
