@@ -43,6 +43,7 @@ public static class ServerApp
         ModelRoutes.Map(app, host);
         StateRoutes.Map(app, host);
         TokenizeRoutes.Map(app, host);
+        OpenApiRoute.Map(app);
         ChatCompletions.Map(app, host, logger);
         Completions.Map(app, host, logger);
         return app;

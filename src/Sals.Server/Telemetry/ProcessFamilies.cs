@@ -24,5 +24,6 @@ public static class ProcessFamilies
     {
         using var process = Process.GetCurrentProcess();
         return read(process);
-    }));
+    }
+    ));
 }

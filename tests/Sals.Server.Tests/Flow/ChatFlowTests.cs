@@ -223,11 +223,7 @@ public class ChatFlowTests
         await using var server = await TestServer.StartAsync(backend: () => slow);
         using var cancel = new CancellationTokenSource();
         var answer = server.PostAsync("/v1/completions", $"{{\"prompt\":[{string.Join(',', Enumerable.Repeat(1, 900))}],\"max_tokens\":1,\"echo\":true,\"logprobs\":1}}", cancel.Token);
-        while (server.Stats.Running == 0)
-        {
-            await Task.Delay(5);
-        }
-
+        await server.UntilRunningAsync();
         await cancel.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => answer);
         await server.QuietAsync();

@@ -111,6 +111,17 @@ public sealed class TestServer : IAsyncDisposable
 
     public void StopNow() => _stopNow.TrySetResult();
 
+    /// <summary>Waits until the engine works on a request.</summary>
+    public async Task UntilRunningAsync()
+    {
+        var until = DateTime.UtcNow.AddSeconds(20);
+        while (Stats.Running == 0)
+        {
+            Xunit.Assert.True(DateTime.UtcNow < until, "nothing runs");
+            await Task.Delay(5);
+        }
+    }
+
     /// <summary>Waits until no request lives and every page belongs to the prefix cache or to nobody.</summary>
     public async Task QuietAsync()
     {
