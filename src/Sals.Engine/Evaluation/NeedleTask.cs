@@ -63,21 +63,20 @@ public sealed class NeedleTask
     private int[]? Fit(string passage, double depth, string needle, string key, int budget)
     {
         int[] ends = [.. Enumerable.Range(1, passage.Length - 1).Where(i => char.IsWhiteSpace(passage[i]) && !char.IsWhiteSpace(passage[i - 1]))];
-        // a longer text never has clearly fewer tokens: search for the first that reaches the budget, then look around it
+        // a longer text never has clearly fewer tokens, and they grow evenly: guess from the counts on both sides
         var (low, high) = (0, ends.Length - 1);
-        while (low < high)
+        var (lowCount, highCount) = (Prompt(low).Length, Prompt(high).Length);
+        while (high - low > 1 && lowCount < budget)
         {
-            var middle = (low + high) / 2;
-            (low, high) = Prompt(middle).Length >= budget ? (low, middle) : (middle + 1, high);
-        }
-
-        for (var i = Math.Max(0, low - 2); i < Math.Min(ends.Length, low + 3); i++)
-        {
-            var prompt = Prompt(i);
+            var guess = low + (int)((long)(high - low) * (budget - lowCount) / Math.Max(1, highCount - lowCount));
+            guess = Math.Clamp(guess, low + 1, high - 1);
+            var prompt = Prompt(guess);
             if (prompt.Length == budget)
             {
                 return prompt;
             }
+
+            (low, lowCount, high, highCount) = prompt.Length > budget ? (low, lowCount, guess, prompt.Length) : (guess, prompt.Length, high, highCount);
         }
 
         return null;

@@ -36,7 +36,7 @@ public static class EvalCommand
             var counts = Lengths(parsed.GetValue(lengths)!);
             Dictionary<int, EvalPrompt[]> prompts = [];
             List<NeedleRow> rows = [];
-            await run.EachCacheAsync(counts.Max(), async session =>
+            await run.EachCacheAsync(counts.Max(), "--lengths", async session =>
             {
                 if (prompts.Count == 0)
                 {
@@ -75,7 +75,7 @@ public static class EvalCommand
             // one more: the first token behind the prompt is predicted by the prefill and does not count
             var length = prefilled + 1 + parsed.GetValue(tokens);
             List<PerplexityRow> rows = [];
-            await run.EachCacheAsync(length, async session =>
+            await run.EachCacheAsync(length, "--prompt and --tokens", async session =>
             {
                 var texts = run.Text.Windows(session.Tokenizer, parsed.GetValue(windows), length);
                 var (answers, seconds) = await session.RunAsync(session.Cache, texts.Length, one => one.ForceAsync(texts, prefilled, stop));

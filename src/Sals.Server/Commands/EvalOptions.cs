@@ -84,7 +84,8 @@ internal sealed class EvalSuite(SalsOptions options, string[] caches, EvalText t
 
     /// <summary>Runs <paramref name="body"/> with every cache.</summary>
     /// <param name="maxLength">Tokens of the longest sequence.</param>
-    public async Task EachCacheAsync(int maxLength, Func<EvalSession, Task> body, CancellationToken stop)
+    /// <param name="lengthFlag">Flag that this length comes from, for errors.</param>
+    public async Task EachCacheAsync(int maxLength, string lengthFlag, Func<EvalSession, Task> body, CancellationToken stop)
     {
         if (caches.Length == 0)
         {
@@ -95,7 +96,7 @@ internal sealed class EvalSuite(SalsOptions options, string[] caches, EvalText t
         {
             stop.ThrowIfCancellationRequested();
             var own = options with { KvCache = cache, MaxModelLength = maxLength, CacheSettings = cache == "dense" ? [] : options.CacheSettings };
-            await using var session = await EvalSession.OpenAsync(own);
+            await using var session = await EvalSession.OpenAsync(own, lengthFlag);
             _model = session.Model.Root;
             _backend = session.Info.Name;
             _described.Add(session.Info.Spec.Describe());

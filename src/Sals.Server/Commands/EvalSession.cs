@@ -37,9 +37,9 @@ internal sealed class EvalSession : IAsyncDisposable
     public Tokenizer Tokenizer => Model.Tokenizer!;
 
     /// <exception cref="SettingException">A setting does not fit the model, or there is no basis.</exception>
-    public static async Task<EvalSession> OpenAsync(SalsOptions options)
+    public static async Task<EvalSession> OpenAsync(SalsOptions options, string lengthFlag)
     {
-        var model = ModelOpener.Open(options, Console.Error.WriteLine);
+        var model = Open(options, lengthFlag);
         var engine = new InferenceEngine(model.CreateBackend, model.EngineOptions, TimeProvider.System);
         try
         {
@@ -110,6 +110,18 @@ internal sealed class EvalSession : IAsyncDisposable
     {
         await _engine.DisposeAsync();
         Model.Dispose();
+    }
+
+    private static LoadedModel Open(SalsOptions options, string lengthFlag)
+    {
+        try
+        {
+            return ModelOpener.Open(options, Console.Error.WriteLine);
+        }
+        catch (SettingException e) when (e.Message.StartsWith(Settings.MaxModelLen.Flag, StringComparison.Ordinal))
+        {
+            throw new SettingException(lengthFlag + e.Message[Settings.MaxModelLen.Flag.Length..]);
+        }
     }
 
     private EvalRun Run(Action answered) => new(_engine, Info.SlotCount) { Answered = answered };
