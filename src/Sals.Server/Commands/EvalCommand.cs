@@ -1,8 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 using Sals.Engine.Evaluation;
 using Sals.Engine.Latent;
@@ -11,8 +9,6 @@ using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
 using Sals.Server.Api;
 using Sals.Server.Hosting;
-using Sals.Server.Options;
-using Spectre.Console;
 
 namespace Sals.Server.Commands;
 
