@@ -81,6 +81,7 @@ public static class ErrorResponse
                 ApiLog.Unexpected(logger, exception, context.Request.Path);
             }
 
+            Log(logger, context, error);
             await WriteAsync(context, error);
         }
         catch (Exception exception)
@@ -88,6 +89,19 @@ public static class ErrorResponse
             ApiLog.Unexpected(logger, exception, context.Request.Path);
             context.Abort();
         }
+    }
+
+    /// <summary>Every request has one line that says how it ended; this is the one of those that never ran.</summary>
+    private static void Log(ILogger logger, HttpContext context, ApiError error)
+    {
+        // a 500 has a line already: of the request that failed, or of what was unexpected
+        if (error.Status != StatusCodes.Status500InternalServerError && logger.IsEnabled(LogLevel.Information))
+        {
+            ApiLog.Refused(logger, context.TraceIdentifier, OneLine(context.Request.Path), error.Status, error.Code ?? error.Type, OneLine(error.Param ?? "-"));
+        }
+
+        // paths and field names are the client's: they must not write lines of their own
+        static string OneLine(string text) => string.Concat(text.Take(80).Select(c => char.IsControl(c) ? '?' : c));
     }
 
     /// <summary>Routing's own 404 and 405 have no body; give them OpenAI's.</summary>

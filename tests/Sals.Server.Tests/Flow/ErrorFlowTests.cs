@@ -29,7 +29,13 @@ public class ErrorFlowTests
         await Check(server.Client.GetAsync("/v1/models/other"), 404, "model_not_found", "model");
         await Check(server.PostAsync("/tokenize", "{}"), 400, null, "prompt");
         await Check(server.PostAsync("/detokenize", "{\"tokens\":[5000]}"), 400, null, "tokens[0]");
+        await Check(server.PostAsync(chat, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"chat_template_kwargs\":{\"a\\nb\":1}}"), 400, "unsupported_parameter", "chat_template_kwargs.a\nb");
         Assert.DoesNotContain(server.Logs.Lines, line => line.Contains("Unexpected failure"));
+
+        // each has its line, and what the client sent cannot begin another
+        Assert.Single(server.Logs.Lines, line => line.EndsWith(" /v1/chat/completions refused 404 model_not_found model "));
+        Assert.Single(server.Logs.Lines, line => line.EndsWith(" /v1/chat/completions refused 413 request_too_large - "));
+        Assert.Single(server.Logs.Lines, line => line.EndsWith(" refused 400 unsupported_parameter chat_template_kwargs.a?b "));
     }
 
     [Fact]
