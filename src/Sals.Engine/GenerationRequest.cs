@@ -1,3 +1,4 @@
+using Sals.Engine.Grammar;
 using Sals.Engine.Sampling;
 
 namespace Sals.Engine;
@@ -43,4 +44,10 @@ public sealed record GenerationRequest
     /// end a choice. Null = all. Shared, never written to.
     /// </summary>
     public uint[]? AllowedTokens { get; init; }
+
+    /// <summary>
+    /// Every choice follows this grammar from its first token to its end: it may stop only where its text is complete, and ends by itself where nothing
+    /// may follow. Needs <see cref="AllowedTokens"/> and <see cref="ForcedTokens"/> to be null. Null = free text.
+    /// </summary>
+    public TokenGrammar? Grammar { get; init; }
 }

@@ -158,6 +158,13 @@ public sealed class InferenceEngine : IAsyncDisposable
             throw new ArgumentException($"AllowedTokens needs {(info.VocabularySize + 31) / 32} words, not all 0.", nameof(request));
         }
 
+        if (request.Grammar is { } grammar
+            && (grammar.MaskWords != (info.VocabularySize + 31) / 32 || request.AllowedTokens is not null || request.ForcedTokens is not null))
+        {
+            throw new ArgumentException(
+                $"A grammar needs masks of {(info.VocabularySize + 31) / 32} words and excludes AllowedTokens and ForcedTokens.", nameof(request));
+        }
+
         foreach (var token in request.Prompt)
         {
             if ((uint)token >= (uint)info.VocabularySize)

@@ -114,7 +114,7 @@ public sealed class Scheduler
             Admission.ReturnLane(prefill);
             foreach (var sequence in prefill.Sequences)
             {
-                AddMask(sequence, step.Plan);
+                AddMask(sequence, 0, step.Plan);
             }
 
             StartDecoding(prefill);
@@ -187,7 +187,7 @@ public sealed class Scheduler
         for (var i = 0; i < _running.Count; i++)
         {
             var sequence = _running[i];
-            if (!sequence.WantsRow || !sequence.Pages!.TrySend(sequence.Slot, step.Plan, step.Released))
+            if (!sequence.WantsRow || !sequence.MayPlan(sequence.RowsPlanned + 1) || !sequence.Pages!.TrySend(sequence.Slot, step.Plan, step.Released))
             {
                 continue;
             }
@@ -214,17 +214,21 @@ public sealed class Scheduler
             sequence.Pages.Flush(length, sequence.Slot, step.Plan, step.Released, sequence.Generation.Hashes);
             sequence.Generation.Handle.Trace.FlushedPages += step.Plan.Flushes.Count - flushes;
             step.Plan.Decodes.Add(new DecodeRow(sequence.Slot, sequence.NextInput, sequence.ForcedOutput(sequence.RowsPlanned + 1)));
-            AddMask(sequence, step.Plan);
+            AddMask(sequence, sequence.RowsPlanned + 1, step.Plan);
             sequence.RowsPlanned++;
             sequence.InFlight++;
             step.Rows.Add((sequence, sequence.RowsPlanned));
         }
     }
 
-    /// <summary>The same mask at every row that samples for the sequence, so it need not wait for the row before.</summary>
-    private static void AddMask(Sequence sequence, StepPlan plan)
+    /// <summary>A fixed mask is the same at every row, so it need not wait for the row before; a grammar's belongs to one output.</summary>
+    private static void AddMask(Sequence sequence, int output, StepPlan plan)
     {
-        if (sequence.Generation.Request.AllowedTokens is { } bits)
+        if (sequence.NeedsMask(output))
+        {
+            plan.Masks.Add(new SlotMask(sequence.Slot, sequence.Matcher!.Mask));
+        }
+        else if (sequence.Generation.Request.AllowedTokens is { } bits)
         {
             plan.Masks.Add(new SlotMask(sequence.Slot, bits));
         }

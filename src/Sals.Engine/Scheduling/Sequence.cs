@@ -1,3 +1,4 @@
+using Sals.Engine.Grammar;
 using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
 
@@ -33,6 +34,7 @@ public sealed class Sequence
         Generation = generation;
         Choice = choice;
         Sampling = choice == 0 ? generation.Request.Sampling : generation.Request.Sampling with { Stream = generation.Request.Sampling.Stream + (uint)choice };
+        Matcher = generation.Request.Grammar is { } grammar ? new TokenMatcher(grammar, generation.Request.StopTokenIds) : null;
     }
 
     public Generation Generation { get; }
@@ -45,6 +47,9 @@ public sealed class Sequence
 
     /// <summary>Generated ids in order; survives preemption.</summary>
     public List<int> Tokens { get; } = [];
+
+    /// <summary>Where the text is in the request's grammar: after all of <see cref="Tokens"/>, so a preemption changes nothing. Null = free text.</summary>
+    public TokenMatcher? Matcher { get; }
 
     /// <summary>-1 = none.</summary>
     public int Slot { get; set; } = -1;
@@ -72,6 +77,12 @@ public sealed class Sequence
 
     /// <summary>Whether another output may be planned.</summary>
     public bool WantsRow => RowsPlanned + 1 < Generation.Request.MaxTokens;
+
+    /// <summary>Output <paramref name="output"/> is sampled, not replayed, so its row needs the matcher's mask.</summary>
+    public bool NeedsMask(int output) => Matcher is not null && output >= Replayed;
+
+    /// <summary>A masked row waits until the token before it is committed: the mask depends on it.</summary>
+    public bool MayPlan(int output) => !NeedsMask(output) || output == Tokens.Count;
 
     /// <summary>Input of the next decode row if the host decides it; -1 = the last sampled token.</summary>
     public int NextInput => ForcedOutput(RowsPlanned) is var forced and >= 0 ? forced : RowsPlanned < Replayed ? Tokens[RowsPlanned] : -1;

@@ -1,3 +1,5 @@
+using Sals.Engine.Grammar;
+
 namespace Sals.Engine.Scheduling;
 
 /// <summary>
@@ -51,7 +53,14 @@ public sealed class TokenPublisher
         var forced = sequence.ForcedOutput(output);
         var token = forced >= 0 ? forced : result.Tokens[row];
         var stop = forced < 0 && Array.IndexOf(request.StopTokenIds, token) >= 0 && output >= request.Sampling.MinTokens;
-        var reason = stop ? FinishReason.Stop : output + 1 >= request.MaxTokens ? FinishReason.Length : FinishReason.None;
+        var match = stop ? MatchResult.Complete : sequence.Matcher?.Advance(token) ?? MatchResult.Open;
+        if (match == MatchResult.Failed)
+        {
+            End(sequence, FinishReason.Error, sequence.Matcher!.Failure);
+            return FinishReason.Error;
+        }
+
+        var reason = match == MatchResult.Complete ? FinishReason.Stop : output + 1 >= request.MaxTokens ? FinishReason.Length : FinishReason.None;
         sequence.Tokens.Add(token);
 
         var trace = sequence.Generation.Handle.Trace;

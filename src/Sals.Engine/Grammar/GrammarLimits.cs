@@ -1,0 +1,41 @@
+namespace Sals.Engine.Grammar;
+
+/// <summary>Bounds of what a request may have compiled: sources are hostile input.</summary>
+public static class GrammarLimits
+{
+    /// <summary>Characters of a schema, a regular expression, or all choices together.</summary>
+    public const int SourceLength = 65536;
+
+    /// <summary>Nesting of a schema and of groups in a regular expression.</summary>
+    public const int SourceDepth = 64;
+
+    /// <summary>Calls nested in the output; a value in a value costs two or three.</summary>
+    public const int StackDepth = 512;
+
+    /// <summary>Calls that a schema may need for its smallest value.</summary>
+    public const int NeededDepth = StackDepth / 2;
+
+    /// <summary>States and empty edges of the automaton.</summary>
+    public const int Parts = 100_000;
+
+    /// <summary>Places in the automaton that one prefix of the output may lead to.</summary>
+    public const int Configurations = 1024;
+
+    /// <summary>Places looked at for one mask: some tens of milliseconds.</summary>
+    public const int WorkPerMask = 400_000;
+
+    /// <summary>Deterministic states kept; beyond it they are forgotten and found again.</summary>
+    public const int States = 32_768;
+
+    /// <summary>Masks kept for a grammar: 16 KiB each for a vocabulary of 128K.</summary>
+    public const int Masks = 384;
+
+    /// <summary>Compiled grammars kept.</summary>
+    public const int Cached = 32;
+
+    /// <summary>Compiling one grammar.</summary>
+    public static readonly TimeSpan CompileTime = TimeSpan.FromSeconds(2);
+
+    /// <summary>Of that, at most this for masks that are computed ahead.</summary>
+    public static readonly TimeSpan WarmTime = TimeSpan.FromMilliseconds(250);
+}

@@ -1,0 +1,269 @@
+namespace Sals.Engine.Grammar;
+
+/// <summary>
+/// A pushdown automaton over bytes: states with byte edges, empty edges, and calls of rules, which return to a state. Built first, then
+/// <see cref="Seal"/>ed and never changed.
+/// </summary>
+internal sealed class Nfa
+{
+    private const int Never = int.MaxValue / 2;
+
+    private readonly List<Node> _nodes = [];
+    private readonly List<(int Start, int End)> _rules = [];
+    private readonly long _deadline;
+    private int _parts;
+
+    /// <param name="deadline"><see cref="Environment.TickCount64"/> at which compiling is given up.</param>
+    public Nfa(long deadline) => _deadline = deadline;
+
+    public int Start(int rule) => _rules[rule].Start;
+
+    public int End(int rule) => _rules[rule].End;
+
+    public int RuleCount => _rules.Count;
+
+    public int StateCount => _nodes.Count;
+
+    public Node this[int state] => _nodes[state];
+
+    /// <summary>A number for a rule whose states come later.</summary>
+    public int NewRule()
+    {
+        _rules.Add((NewState(), NewState()));
+        _nodes[_rules[^1].End].IsEnd = true;
+        return _rules.Count - 1;
+    }
+
+    public int NewRule(Expression expression)
+    {
+        var rule = NewRule();
+        Define(rule, expression);
+        return rule;
+    }
+
+    public void Define(int rule, Expression expression) => Skip(Emit(expression, Start(rule)), End(rule));
+
+    public int NewState()
+    {
+        Count();
+        _nodes.Add(new Node());
+        return _nodes.Count - 1;
+    }
+
+    public void Skip(int from, int to)
+    {
+        Count();
+        _nodes[from].Skips.Add(to);
+    }
+
+    /// <summary>Adds the expression behind a state; gives the state where it ends.</summary>
+    public int Emit(Expression expression, int from)
+    {
+        Count();
+        switch (expression)
+        {
+            case Expression.Bytes bytes:
+                var next = NewState();
+                _nodes[from].Bytes.Add((bytes.Low, bytes.High, next));
+                return next;
+            case Expression.Call call:
+                var back = NewState();
+                _nodes[from].Calls.Add((call.Rule, back));
+                return back;
+            case Expression.Sequence sequence:
+                return sequence.Items.Aggregate(from, (at, item) => Emit(item, at));
+            case Expression.Choice choice:
+                var join = NewState();
+                foreach (var item in choice.Items)
+                {
+                    Skip(Emit(item, from), join);
+                }
+
+                return join;
+            case Expression.Repeat repeat:
+                return EmitRepeat(repeat, from);
+            default:
+                throw new ArgumentException($"Unknown expression {expression}.", nameof(expression));
+        }
+    }
+
+    /// <summary>Checks that something matches and that no rule calls itself before a byte, and finds the depth every state needs.</summary>
+    public void Seal(int root)
+    {
+        RefuseLeftRecursion();
+        for (var changed = true; changed;)
+        {
+            changed = false;
+            CheckTime();
+            for (var i = _nodes.Count - 1; i >= 0; i--)
+            {
+                var need = NeedOf(_nodes[i]);
+                changed |= need < _nodes[i].Need;
+                _nodes[i].Need = Math.Min(need, _nodes[i].Need);
+            }
+        }
+
+        if (_nodes[Start(root)].Need >= Never)
+        {
+            throw new GrammarException("", $"nothing can match it, or only values that are nested more than {GrammarLimits.NeededDepth / 3} deep");
+        }
+    }
+
+    public void CheckTime()
+    {
+        if (Environment.TickCount64 > _deadline)
+        {
+            throw new GrammarException("", $"compiling it takes longer than {GrammarLimits.CompileTime.TotalSeconds:0} s");
+        }
+    }
+
+    private int EmitRepeat(Expression.Repeat repeat, int from)
+    {
+        var at = from;
+        for (var i = 0; i < repeat.Min; i++)
+        {
+            at = Emit(repeat.Item, at);
+        }
+
+        var end = NewState();
+        Skip(at, end);
+        if (repeat.Max < 0)
+        {
+            Skip(Emit(repeat.Item, end), end);
+            return end;
+        }
+
+        for (var i = repeat.Min; i < repeat.Max; i++)
+        {
+            at = Emit(repeat.Item, at);
+            Skip(at, end);
+        }
+
+        return end;
+    }
+
+    private int NeedOf(Node node)
+    {
+        var need = node.IsEnd ? 0 : Never;
+        foreach (var (_, _, next) in node.Bytes)
+        {
+            need = Math.Min(need, _nodes[next].Need);
+        }
+
+        foreach (var next in node.Skips)
+        {
+            need = Math.Min(need, _nodes[next].Need);
+        }
+
+        foreach (var (rule, back) in node.Calls)
+        {
+            need = Math.Min(need, Math.Max(_nodes[Start(rule)].Need + 1, _nodes[back].Need));
+        }
+
+        // deeper needs count as unreachable everywhere, so that what a place can do does not depend on the depth of its stack
+        return need > GrammarLimits.NeededDepth ? Never : need;
+    }
+
+    /// <summary>States reachable from a rule's start without a byte, calls included: meeting the rule itself there would never end.</summary>
+    private void RefuseLeftRecursion()
+    {
+        var nullable = new bool[_rules.Count];
+        var left = new HashSet<int>[_rules.Count];
+        for (var changed = true; changed;)
+        {
+            changed = false;
+            CheckTime();
+            for (var rule = 0; rule < _rules.Count; rule++)
+            {
+                var (ends, called) = Leftmost(rule, nullable);
+                changed |= ends != nullable[rule];
+                nullable[rule] = ends;
+                left[rule] = called;
+            }
+        }
+
+        // 0 = new, 1 = being followed, 2 = done
+        var marks = new byte[_rules.Count];
+        for (var rule = 0; rule < _rules.Count; rule++)
+        {
+            Follow(rule, left, marks, 0);
+        }
+    }
+
+    private static void Follow(int rule, HashSet<int>[] left, byte[] marks, int depth)
+    {
+        if (marks[rule] == 1 || depth > 4 * GrammarLimits.StackDepth)
+        {
+            throw new GrammarException("", "a $ref leads back to itself without an object or a list between");
+        }
+
+        if (marks[rule] == 2)
+        {
+            return;
+        }
+
+        marks[rule] = 1;
+        foreach (var called in left[rule])
+        {
+            Follow(called, left, marks, depth + 1);
+        }
+
+        marks[rule] = 2;
+    }
+
+    private (bool Ends, HashSet<int> Called) Leftmost(int rule, bool[] nullable)
+    {
+        var called = new HashSet<int>();
+        var seen = new HashSet<int> { Start(rule) };
+        var open = new Stack<int>(seen);
+        while (open.TryPop(out var state))
+        {
+            foreach (var next in _nodes[state].Skips)
+            {
+                if (seen.Add(next))
+                {
+                    open.Push(next);
+                }
+            }
+
+            foreach (var (callee, back) in _nodes[state].Calls)
+            {
+                called.Add(callee);
+                if (nullable[callee] && seen.Add(back))
+                {
+                    open.Push(back);
+                }
+            }
+        }
+
+        return (seen.Contains(End(rule)), called);
+    }
+
+    private void Count()
+    {
+        if (++_parts > GrammarLimits.Parts)
+        {
+            throw new GrammarException("", $"it is too large: its automaton has more than {GrammarLimits.Parts} states and edges");
+        }
+
+        if (_parts % 1024 == 0)
+        {
+            CheckTime();
+        }
+    }
+
+    internal sealed class Node
+    {
+        public List<(byte Low, byte High, int Next)> Bytes { get; } = [];
+
+        public List<int> Skips { get; } = [];
+
+        public List<(int Rule, int Back)> Calls { get; } = [];
+
+        /// <summary>The rule returns here.</summary>
+        public bool IsEnd { get; set; }
+
+        /// <summary>Least depth of calls on a way to the rule's end.</summary>
+        public int Need { get; set; } = Never;
+    }
+}
