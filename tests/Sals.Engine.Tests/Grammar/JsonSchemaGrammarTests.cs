@@ -20,7 +20,7 @@ public class JsonSchemaGrammarTests
         """{"type":"array","prefixItems":[{"type":"string"},{"type":"integer"}],"items":false,"minItems":2,"maxItems":2}""",
         """{"type":"string","minLength":2,"maxLength":7}""",
         """{"type":"string","pattern":"^[A-Z]{2}\\d+$"}""",
-        """{"type":"string","pattern":"b\\\"c"}""",
+        """{"type":"string","pattern":"^b\\\"c"}""",
         """{"type":"string","format":"date-time"}""",
         """{"type":"string","format":"uuid"}""",
         """{"type":"string","format":"ipv4"}""",
