@@ -35,6 +35,10 @@ public sealed unsafe class CudaStream : IDisposable
 
     /// <summary>Enqueues a copy into pinned memory, to be read after an event recorded behind it.</summary>
     public void Download<T>(DevicePtr<T> source, PinnedBuffer<T> destination, int length)
+        where T : unmanaged => Download(source, destination, 0, length);
+
+    /// <summary>Enqueues a copy into elements [first, first + length) of pinned memory.</summary>
+    public void Download<T>(DevicePtr<T> source, PinnedBuffer<T> destination, int first, int length)
         where T : unmanaged
     {
         if (length == 0)
@@ -42,7 +46,7 @@ public sealed unsafe class CudaStream : IDisposable
             return;
         }
 
-        fixed (T* to = destination.Span[..length])
+        fixed (T* to = destination.Span.Slice(first, length))
         {
             Check.Ok(Driver.cuMemcpyDtoHAsync(to, source.Address, Bytes<T>(length), _handle));
         }

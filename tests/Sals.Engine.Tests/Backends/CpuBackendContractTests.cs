@@ -121,7 +121,7 @@ public class CpuBackendContractTests : StepBackendContract
         LayerCount = 2,
     };
 
-    private static CpuBackend Create(ModelWeights weights, int? sampleable, int threads) => new(weights, new CpuBackendOptions
+    private CpuBackend Create(ModelWeights weights, int? sampleable, int threads) => new(weights, new CpuBackendOptions
     {
         Slots = Slots,
         MaxModelLength = MaxLength,

@@ -12,9 +12,17 @@ namespace Sals.Engine.Tests.Backends;
 public abstract class StepBackendContract
 {
     protected const int Slots = 6;
-    protected const int MaxLength = 320;
+
+    /// <summary>Longest sequence; more than two prefill chunks, so that slices have something to cut.</summary>
+    protected virtual int MaxLength => 320;
 
     private static readonly SamplingOptions Greedy = new() { Temperature = 0, LogProbabilities = 5 };
+
+    /// <summary>The model of every fact, V 300.</summary>
+    protected virtual ModelWeights Model() => TinyModel.Build();
+
+    /// <summary>How far log-probabilities of one sequence may differ between prefill and decode.</summary>
+    protected virtual double Tolerance => 1e-4;
 
     /// <summary>A backend with <see cref="Slots"/> slots for sequences of <see cref="MaxLength"/>; ids from sampleable on are padding.</summary>
     protected abstract IStepBackend Create(ModelWeights weights, int? sampleable = null);
@@ -31,7 +39,7 @@ public abstract class StepBackendContract
     [Fact]
     public void A_row_does_not_depend_on_the_other_rows()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompts = Enumerable.Range(0, Slots).Select(i => Prompt(i, 3 + (i * 29))).ToArray();
         var alone = prompts.Select(p => Run(plans, 0, p, 20, Sampled(7))).ToArray();
@@ -72,7 +80,7 @@ public abstract class StepBackendContract
     [Fact]
     public void A_sampled_token_is_the_next_input()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(3, 9);
         var free = Run(plans, 0, prompt, 10, Greedy);
@@ -86,7 +94,7 @@ public abstract class StepBackendContract
     [Fact]
     public void A_forced_token_replaces_the_sampled_one()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(4, 70);
         plans.Start(0, prompt[..^2], Greedy).Prefill(0, prompt[..^2]).Step();
@@ -94,18 +102,21 @@ public abstract class StepBackendContract
         var forced = new Row(plans.Decode(0, forced: prompt[^1]).Step(), 0);
         var whole = Run(plans, 1, prompt, 1, Greedy)[0];
         Assert.Equal(whole.Token, forced.Token);
-        Close.To(whole.Top, forced.Top, 1e-4, what: "log-probabilities of the same sequence, prefilled and forced");
+        Close.To(whole.Top, forced.Top, Tolerance, what: "log-probabilities of the same sequence, prefilled and forced");
     }
 
     [Fact]
     public void Slices_of_a_prompt_do_not_change_the_result()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
-        var prompt = Prompt(5, 301);
+        var other = Prompt(6, 19);
+        // what it decodes must fit too; beside the other prompt it fills the lane to its end
+        var prompt = Prompt(5, MaxLength - other.Length);
         var whole = Run(plans, 0, prompt, 4, Greedy);
         var layers = backend.Info.LayerCount;
         var chunk = backend.Info.PrefillChunk;
+        Assert.True(prompt.Length > 2 * chunk);
 
         // layer by layer in chunks, a step each
         plans.Start(1, prompt, Greedy);
@@ -121,7 +132,6 @@ public abstract class StepBackendContract
         Assert.Equal(whole[1..], Continue(plans, 1, 3));
 
         // first layer in two unequal pieces, the others at once, in the other lane behind another prompt
-        var other = Prompt(6, 19);
         plans.Start(2, prompt, Greedy).Start(3, other, Greedy);
         plans.Slice([2], prompt, 0, 1, 0, 2 * chunk, lane: 1, laneOffset: other.Length);
         plans.Prefill(3, other, lane: 1);
@@ -135,7 +145,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Two_prompts_interleaved_in_their_lanes_keep_apart()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var a = Prompt(7, 130);
         var b = Prompt(8, 100);
@@ -157,7 +167,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Decode_rows_beside_prefill_slices_are_unchanged()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(9, 12);
         var large = Prompt(10, 200);
@@ -175,7 +185,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Tokens_taken_from_shared_pages_give_the_same_result()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(11, 200);
         var whole = Run(plans, 0, prompt, 5, Greedy);
@@ -193,7 +203,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Replay_by_forced_tokens_at_every_position_goes_on_alike()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(12, 60);
         var sampling = Sampled(21) with { RepetitionPenalty = 1.2f, PresencePenalty = 0.3f, FrequencyPenalty = 0.2f };
@@ -214,7 +224,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Choices_share_a_prefill_and_choice_zero_equals_a_single_one()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(13, 90);
         var single = Run(plans, 0, prompt, 8, Sampled(5));
@@ -254,8 +264,8 @@ public abstract class StepBackendContract
     [Fact]
     public void Unused_pages_and_positions_are_not_read_and_other_pages_not_written()
     {
-        using var clean = Create(TinyModel.Build());
-        using var backend = Create(TinyModel.Build());
+        using var clean = Create(Model());
+        using var backend = Create(Model());
         PoisonCache(backend);
         var prompt = Prompt(14, 67);
         var expected = Run(new Plans(clean), 0, prompt, 70, Greedy);
@@ -275,7 +285,7 @@ public abstract class StepBackendContract
     [Fact]
     public void A_restarted_slot_remembers_nothing()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(15, 20);
         var sampling = Sampled(3) with { PresencePenalty = 2, RepetitionPenalty = 1.5f };
@@ -287,7 +297,7 @@ public abstract class StepBackendContract
     [Fact]
     public void A_mask_restricts_only_its_slot()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(17, 30);
         var free = Run(plans, 0, prompt, 2, Greedy);
@@ -305,7 +315,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Target_log_probabilities_are_those_of_the_raw_logits()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plans = new Plans(backend);
         var prompt = Prompt(18, 40);
         var sampling = Greedy with { LogProbabilities = StepResult.MaxTop };
@@ -329,7 +339,7 @@ public abstract class StepBackendContract
     public void Padding_rows_of_the_vocabulary_are_never_sampled()
     {
         const int sampleable = 7;
-        using var backend = Create(TinyModel.Build(), sampleable);
+        using var backend = Create(Model(), sampleable);
         var plans = new Plans(backend);
         var tokens = Run(plans, 0, Prompt(19, 20), 200, Sampled(1) with { Temperature = 5 });
         Assert.All(tokens, row => Assert.InRange(row.Token, 0, sampleable - 1));
@@ -339,7 +349,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Two_steps_may_be_outstanding_and_are_collected_in_order()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var prompt = Prompt(20, 10);
         var expected = Run(new Plans(backend), 0, prompt, 2, Greedy);
         var plans = new Plans(backend);
@@ -359,7 +369,7 @@ public abstract class StepBackendContract
     [Fact]
     public void After_a_fault_every_call_faults()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         var plan = new StepPlan(Slots, MaxLength);
         // a row without a page: the planner must never do that
         plan.Starts.Add(new SlotStart(0, Greedy, Prompt(21, 5)));
@@ -373,7 +383,7 @@ public abstract class StepBackendContract
     [Fact]
     public void Page_bytes_are_those_of_the_layout()
     {
-        var weights = TinyModel.Build();
+        var weights = Model();
         using var backend = Create(weights);
         var info = backend.Info;
         foreach (var pool in PoolKinds.All)
@@ -390,7 +400,7 @@ public abstract class StepBackendContract
     [Fact]
     public void An_empty_step_samples_nothing()
     {
-        using var backend = Create(TinyModel.Build());
+        using var backend = Create(Model());
         Assert.Equal(0, new Plans(backend).Step().Count);
     }
 

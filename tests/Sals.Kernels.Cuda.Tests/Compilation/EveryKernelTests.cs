@@ -7,6 +7,7 @@ using Sals.Kernels.Cuda.Kernels.PrefillStore;
 using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.Rope;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Kernels.ScatterWords;
 using Sals.Kernels.Cuda.Kernels.SiluMul;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Xunit;
@@ -71,6 +72,7 @@ public class EveryKernelTests
         yield return PrefillStoreKernel.Program(headSize, keyHeads);
         yield return PlanStepKernel.Program(slots, vocabulary);
         yield return SkinnyGemmKernel.Program();
+        yield return ScatterWordsKernel.Program();
         yield return DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages);
         yield return PrefillAttendKernel.Program(headSize, queryHeads, keyHeads);
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);

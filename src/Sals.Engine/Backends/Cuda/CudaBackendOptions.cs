@@ -1,0 +1,34 @@
+using Sals.Engine.Latent;
+
+namespace Sals.Engine.Backends.Cuda;
+
+/// <summary>Resolved settings of the CUDA backend; nothing here means "auto" but null.</summary>
+public sealed record CudaBackendOptions
+{
+    /// <summary>Number of the GPU.</summary>
+    public int Device { get; init; }
+
+    /// <summary>Sequences that can run at once (--max-num-seqs), 1 to 256.</summary>
+    public int Slots { get; init; } = 64;
+
+    /// <summary>Longest sequence in tokens, prompt and output; at most the model's.</summary>
+    public required int MaxModelLength { get; init; }
+
+    /// <summary>Which layers are compressed.</summary>
+    public required LatentSpec Spec { get; init; }
+
+    /// <summary>Device memory for cache pages, rounded down to whole slabs; null = what <see cref="MemoryUtilization"/> leaves.</summary>
+    public long? CacheBytes { get; init; }
+
+    /// <summary>Share of the device's memory that may be in use once the backend is ready (--gpu-memory-utilization).</summary>
+    public double MemoryUtilization { get; init; } = 0.9;
+
+    /// <summary>Ids from here on do not exist for sampling and log-probabilities; null = all of the model's.</summary>
+    public int? SampleableVocabulary { get; init; }
+
+    /// <summary>Replay captured graphs; off = the same launches one by one, for debugging.</summary>
+    public bool Graphs { get; init; } = true;
+
+    /// <summary>Where compiled kernels are kept; null = nowhere.</summary>
+    public string? KernelCacheFolder { get; init; }
+}

@@ -1,0 +1,83 @@
+using Sals.Engine.Models;
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.DenseAttend;
+using Sals.Kernels.Cuda.Kernels.EmbedTokens;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.PrefillAttend;
+using Sals.Kernels.Cuda.Kernels.PrefillStore;
+using Sals.Kernels.Cuda.Kernels.RmsNorm;
+using Sals.Kernels.Cuda.Kernels.Rope;
+using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Kernels.ScatterWords;
+using Sals.Kernels.Cuda.Kernels.SiluMul;
+using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda;
+
+/// <summary>Every kernel of a model, compiled side by side (or found on disk) and loaded.</summary>
+internal sealed class CudaKernels : IDisposable
+{
+    private readonly KernelModule[] _modules;
+
+    /// <param name="maxPages">Entries of a page-table row.</param>
+    public CudaKernels(CudaDevice device, KernelCache cache, ModelConfig model, int slots, int maxPages, int sampleable)
+    {
+        KernelProgram[] programs =
+        [
+            EmbedTokensKernel.Program(model.HiddenSize, model.VocabularySize),
+            RmsNormKernel.Program(model.HiddenSize),
+            SiluMulKernel.Program(model.IntermediateSize),
+            RopeKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages),
+            PrefillStoreKernel.Program(model.HeadSize, model.KeyValueHeadCount),
+            PlanStepKernel.Program(slots, model.VocabularySize),
+            SkinnyGemmKernel.Program(),
+            DenseAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages),
+            PrefillAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount),
+            SampleTokenKernel.Program(slots, model.VocabularySize, sampleable),
+            ScatterWordsKernel.Program(),
+        ];
+        _modules = [.. cache.Get(programs, device.Architecture).Select(c => new KernelModule(c))];
+        EmbedTokens = new EmbedTokensKernel(_modules[0]);
+        RmsNorm = new RmsNormKernel(_modules[1]);
+        SiluMul = new SiluMulKernel(_modules[2], model.IntermediateSize);
+        Rope = new RopeKernel(_modules[3], model.HeadCount + (2 * model.KeyValueHeadCount));
+        PrefillStore = new PrefillStoreKernel(_modules[4]);
+        PlanStep = new PlanStepKernel(_modules[5]);
+        SkinnyGemm = new SkinnyGemmKernel(_modules[6]);
+        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, device.Multiprocessors);
+        PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
+        SampleToken = new SampleTokenKernel(_modules[9]);
+        ScatterWords = new ScatterWordsKernel(_modules[10]);
+    }
+
+    public EmbedTokensKernel EmbedTokens { get; }
+
+    public RmsNormKernel RmsNorm { get; }
+
+    public SiluMulKernel SiluMul { get; }
+
+    public RopeKernel Rope { get; }
+
+    public PrefillStoreKernel PrefillStore { get; }
+
+    public PlanStepKernel PlanStep { get; }
+
+    public SkinnyGemmKernel SkinnyGemm { get; }
+
+    public DenseAttendKernel DenseAttend { get; }
+
+    public PrefillAttendKernel PrefillAttend { get; }
+
+    public SampleTokenKernel SampleToken { get; }
+
+    public ScatterWordsKernel ScatterWords { get; }
+
+    public void Dispose()
+    {
+        foreach (var module in _modules)
+        {
+            module.Dispose();
+        }
+    }
+}

@@ -1,0 +1,136 @@
+using Sals.Engine.Backends;
+using Sals.Engine.Backends.Cuda;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Sampling;
+using Sals.Engine.Scheduling;
+using Sals.Engine.Tests.Backends;
+using Sals.Testing;
+using Xunit;
+
+namespace Sals.Gpu.Tests.Backends;
+
+/// <summary>The rules of every backend on CUDA, with captured graphs, and what only this backend promises.</summary>
+public class CudaBackendContractTests : StepBackendContract
+{
+    protected override double Tolerance => 0.1;
+
+    protected override int MaxLength => 2400;
+
+    protected override ModelWeights Model() => TinyModel.Build(Small(), type: ElementType.BFloat16);
+
+    protected override IStepBackend Create(ModelWeights weights, int? sampleable = null) => Create(weights, sampleable, graphs: true);
+
+    protected override void PoisonCache(IStepBackend backend)
+    {
+        // slab 0 holds page 0, which padding rows read
+        var cuda = (CudaBackend)backend;
+        cuda.Stream.Fill(cuda.Cache.Pages + cuda.Info.SlabBytes, cuda.Cache.Bytes - cuda.Info.SlabBytes, Poison.Byte);
+    }
+
+    protected override void PoisonTokens(IStepBackend backend, PoolKind pool, int page, int first)
+    {
+        var cuda = (CudaBackend)backend;
+        var layout = cuda.Cache.Layout;
+        var row = layout.KeyWidth * sizeof(ushort);
+        foreach (var layer in layout.Spec.DenseLayers)
+        {
+            foreach (var offset in new[] { layout.KeyOffset(layer), layout.ValueOffset(layer) })
+            {
+                cuda.Stream.Fill(cuda.Cache.Page(page) + (offset + (first * row)), (PageLayout.PageSize - first) * row, Poison.Byte);
+            }
+        }
+    }
+
+    protected override bool IsPoison(IStepBackend backend, PoolKind pool, int page)
+    {
+        var cuda = (CudaBackend)backend;
+        var bytes = new byte[cuda.Info.BytesOf(pool)];
+        cuda.Stream.DownloadNow(cuda.Cache.Page(page), bytes.AsSpan());
+        return Poison.IsWhole(bytes);
+    }
+
+    [Fact]
+    public void Replayed_graphs_give_the_bits_of_eager_steps()
+    {
+        using var graphs = Create(Model(), null, graphs: true);
+        using var eager = Create(Model(), null, graphs: false);
+        var a = Generate(graphs);
+        var b = Generate(eager);
+        Assert.Equal(a.Tokens, b.Tokens);
+        Close.Exactly(a.LogProbabilities, b.LogProbabilities);
+    }
+
+    [Fact]
+    public void Nothing_is_allocated_per_step()
+    {
+        using var backend = Create(Model(), null, graphs: true);
+        var plans = new Plans(backend);
+        plans.Start(0, Prompt(1, 40)).Prefill(0, Prompt(1, 40)).Step();
+        plans.Decode(0).Step();
+        var plan = new StepPlan(Slots, MaxLength);
+        var result = new StepResult(Slots);
+        for (var warm = 0; warm < 2; warm++)
+        {
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            for (var i = 0; i < 8; i++)
+            {
+                plan.Decodes.Add(new DecodeRow(0));
+                backend.Collect(backend.Submit(plan), result);
+                plan.Clear();
+            }
+
+            Assert.True(warm == 0 || GC.GetAllocatedBytesForCurrentThread() == before, "a decode step allocated");
+        }
+    }
+
+    [Fact]
+    public void Too_small_a_cache_says_what_is_needed()
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        var error = Assert.Throws<Sals.Kernels.Cuda.Runtime.CudaException>(() => new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 4096 }));
+        Assert.Contains($"one sequence of {MaxLength} tokens", error.Message, StringComparison.Ordinal);
+    }
+
+    private static (int[] Tokens, float[] LogProbabilities) Generate(IStepBackend backend)
+    {
+        var plans = new Plans(backend);
+        var sampling = new SamplingOptions { Temperature = 1, TopP = 0.9f, Seed = 11, LogProbabilities = 0 };
+        for (var slot = 0; slot < 3; slot++)
+        {
+            plans.Start(slot, Prompt(slot, 30 + (slot * 70)), sampling).Prefill(slot, Prompt(slot, 30 + (slot * 70)));
+        }
+
+        plans.Step();
+        List<int> tokens = [];
+        List<float> logProbabilities = [];
+        for (var i = 0; i < 40; i++)
+        {
+            var result = plans.Decode(2).Decode(0).Decode(1).Step();
+            tokens.AddRange(result.Tokens[..3]);
+            logProbabilities.AddRange(result.LogProbabilities[..3]);
+        }
+
+        return ([.. tokens], [.. logProbabilities]);
+    }
+
+    /// <summary>The smallest model that the kernels serve.</summary>
+    private static ModelConfig Small() => TinyModel.Config(maxModelLength: 2400) with { HiddenSize = 96, HeadSize = 64, IntermediateSize = 160 };
+
+    private CudaBackend Create(ModelWeights weights, int? sampleable, bool graphs)
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        return new CudaBackend(weights, Options(sampleable, graphs, MaxLength));
+    }
+
+    private static CudaBackendOptions Options(int? sampleable, bool graphs, int length) => new()
+    {
+        Slots = Slots,
+        MaxModelLength = length,
+        CacheBytes = 256L << 20,
+        Spec = LatentSpec.Dense(3),
+        SampleableVocabulary = sampleable,
+        Graphs = graphs,
+    };
+}
