@@ -24,6 +24,17 @@ public static class Outside
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
 
+    /// <summary>Runs promtool in a folder of the repository; it must agree.</summary>
+    public static async Task PromtoolAsync(string folder, params string[] arguments)
+    {
+        var (code, output) = await RunAsync("promtool", "promtool (Debian package prometheus)", arguments, "", Path.Combine(Repository(), folder));
+        Assert.True(code == 0, output);
+    }
+
+    /// <summary>Runs a script of the repository with bash and more variables in its environment; returns its exit code.</summary>
+    public static async Task<(int Code, string Output)> BashAsync(string script, params (string Name, string Value)[] variables) =>
+        await RunAsync("env", "env", [.. variables.Select(one => $"{one.Name}={one.Value}"), "bash", Path.Combine(Repository(), script)], "", Repository());
+
     private static async Task<(int Code, string Output)> RunAsync(string program, string what, IEnumerable<string> arguments, string input, string folder)
     {
         var start = new ProcessStartInfo(program, arguments)
@@ -61,6 +72,9 @@ public static class Outside
 
         Assert.SkipUnless(found, $"missing: {what}");
     }
+
+    /// <summary>The folder of sals.sln.</summary>
+    public static string Root => Repository();
 
     private static string Repository([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
 }
