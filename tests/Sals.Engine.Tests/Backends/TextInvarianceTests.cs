@@ -174,6 +174,47 @@ public class TextInvarianceTests
         driver.ExpectEmpty();
     }
 
+    [Theory]
+    [MemberData(nameof(Caches))]
+    public async Task A_soak_with_a_fifth_of_the_clients_gone_leaves_the_pools_empty(string cache)
+    {
+        await using var harness = await EngineHarness.StartAsync(() => Backend(cache, cacheBytes: 12L << 20), Options(true, budget: 2));
+        var seed = Random.Shared.Next();
+        var random = new Random(seed);
+        var shared = Prompt(300, 77);
+        var plans = Enumerable.Range(0, 160).Select(i =>
+        {
+            var own = Prompt(random.Next(1, 200), i);
+            int[] prompt = random.Next(2) == 0 ? own : [.. shared[..random.Next(64, 300)], .. own[..Math.Min(40, own.Length)]];
+            return (Request: Request(prompt, random.Next(1, 60), random.Next(5) == 0 ? 2 : 1, (ulong)i), GoneAfter: random.Next(5) == 0 ? random.Next(0, 40) : -1);
+        }).ToArray();
+        var finished = 0;
+        await Parallel.ForEachAsync(plans, new ParallelOptions { MaxDegreeOfParallelism = 12 }, async (plan, _) =>
+        {
+            await using var handle = harness.Engine.Start(plan.Request);
+            var seen = 0;
+            await foreach (var token in handle.Events.ReadAllAsync(CancellationToken.None))
+            {
+                Assert.True(token.Finish != FinishReason.Error, token.Error);
+                if (seen++ == plan.GoneAfter)
+                {
+                    return;
+                }
+            }
+
+            Interlocked.Increment(ref finished);
+        });
+        await harness.QuietAsync();
+        Assert.True(finished >= 100, $"{finished} finished (seed {seed})");
+        Assert.Equal(EngineState.Ready, harness.Engine.State);
+        Assert.Equal(0, harness.Engine.Stats.CacheBytesUsed);
+        harness.Engine.ClearPrefixCache();
+        while (harness.Engine.Stats.CacheBytesCached > 0)
+        {
+            await Task.Delay(5);
+        }
+    }
+
     [Fact]
     public void A_flush_depends_on_the_length_alone()
     {
