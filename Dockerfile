@@ -10,7 +10,7 @@ ARG CUDA_VERSION=12.4.1
 ARG CUDA_SYSTEM=ubuntu22.04
 
 FROM ${DOTNET_SDK_IMAGE}:${DOTNET_VERSION} AS build
-ARG TARGETARCH=amd64
+ARG TARGETARCH
 ENV DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 WORKDIR /source
 # what decides the packages, so that editing a source file does not restore again

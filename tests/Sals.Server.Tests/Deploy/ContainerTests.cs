@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using System.Text.RegularExpressions;
 using Sals.Server.Options;
 using Sals.Server.Tests.Flow;
@@ -57,6 +59,25 @@ public class ContainerTests
     [Fact]
     public async Task The_health_check_fails_where_nobody_listens() => Assert.Equal(1, await CheckAsync(port: 1));
 
-    private static async Task<int> CheckAsync(int port) =>
-        (await Outside.BashAsync("docker/healthcheck.sh", ("SALS_PORT", $"{port}"), ("SALS_HEALTH_PID", $"{Environment.ProcessId}"))).Code;
+    [Theory]
+    [InlineData("--port {0}")]
+    [InlineData("--port 1 --port={0}")]
+    public async Task The_port_of_the_command_line_wins_over_the_variable(string flags)
+    {
+        await using var server = await TestServer.StartAsync();
+        var arguments = string.Format(CultureInfo.InvariantCulture, flags, server.Address.Port).Split(' ');
+        // stands for the server's process: it has its arguments, and nothing else of it is looked at
+        using var process = Process.Start("bash", ["-c", "sleep 60; exit", "sals", .. arguments]);
+        try
+        {
+            Assert.Equal(0, await CheckAsync(port: 1, process.Id));
+        }
+        finally
+        {
+            process.Kill(entireProcessTree: true);
+        }
+    }
+
+    private static async Task<int> CheckAsync(int port, int? process = null) =>
+        (await Outside.BashAsync("docker/healthcheck.sh", ("SALS_PORT", $"{port}"), ("SALS_HEALTH_PID", $"{process ?? Environment.ProcessId}"))).Code;
 }

@@ -19,7 +19,8 @@ public partial class DashboardTests
             foreach (var target in panel.TryGetProperty("targets", out var targets) ? targets.EnumerateArray() : default)
             {
                 asked++;
-                problems.AddRange(PromQuery.Problems(Text(target, "expr"), scrape, Text(target, "legendFormat")).Select(problem => $"{Text(panel, "title")}: {problem}"));
+                problems.AddRange(PromQuery.Problems(Text(target, "expr"), scrape, Text(target, "legendFormat"))
+                    .Select(problem => $"{Text(panel, "title")}: {problem}"));
             }
         }
 
@@ -32,7 +33,8 @@ public partial class DashboardTests
     {
         using var dashboard = JsonDocument.Parse(Read("deploy/grafana/sals.json"));
         var scrape = await ScrapeAsync();
-        var variables = dashboard.RootElement.GetProperty("templating").GetProperty("list").EnumerateArray().Where(one => Text(one, "type") == "query").ToArray();
+        var variables = dashboard.RootElement.GetProperty("templating").GetProperty("list").EnumerateArray()
+            .Where(one => Text(one, "type") == "query").ToArray();
         Assert.Equal(["model_name", "instance"], variables.Select(one => Text(one, "name")));
         foreach (var query in variables.Select(one => Text(one.GetProperty("query"), "query")))
         {
@@ -63,7 +65,8 @@ public partial class DashboardTests
     public async Task Inference_gateways_find_queue_running_and_cache()
     {
         var scrape = await ScrapeAsync();
-        Assert.All(["vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:kv_cache_usage_perc"], metric => Assert.True(scrape.HasLabel(metric, "model_name"), metric));
+        Assert.All(["vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:kv_cache_usage_perc"],
+            metric => Assert.True(scrape.HasLabel(metric, "model_name"), metric));
         Assert.All(["block_size", "num_gpu_blocks"], label => Assert.True(scrape.HasLabel("vllm:cache_config_info", label), label));
     }
 

@@ -2,7 +2,10 @@ using System.Text.RegularExpressions;
 
 namespace Sals.Server.Tests.Deploy;
 
-/// <summary>What a PromQL expression asks of an exposition. It is no parser (promtool is that): it finds names and labels, and says what it does not know.</summary>
+/// <summary>
+/// What a PromQL expression asks of an exposition. It is no parser (promtool is that): it finds names and labels, and says what it
+/// does not know.
+/// </summary>
 internal static partial class PromQuery
 {
     /// <summary>Labels that Prometheus itself gives a series, from the scraped target.</summary>
