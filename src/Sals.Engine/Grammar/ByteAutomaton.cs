@@ -62,6 +62,8 @@ internal sealed class ByteAutomaton
     {
         _states.Clear();
         _frames.Clear();
+        // the initial state stays, and must not keep everything alive that was reached from it
+        Array.Clear(Initial.Next);
     }
 
     public bool IsFull => _states.Count > GrammarLimits.States;

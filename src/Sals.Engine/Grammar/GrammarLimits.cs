@@ -24,8 +24,11 @@ public static class GrammarLimits
     /// <summary>Places looked at for one mask: some tens of milliseconds.</summary>
     public const int WorkPerMask = 400_000;
 
-    /// <summary>Deterministic states kept; beyond it they are forgotten and found again.</summary>
-    public const int States = 32_768;
+    /// <summary>Deterministic states that one mask may add.</summary>
+    public const int StatesPerMask = 16_384;
+
+    /// <summary>Deterministic states kept, up to 2 KiB each; beyond it they are forgotten and found again.</summary>
+    public const int States = 8192;
 
     /// <summary>Masks kept for a grammar: 16 KiB each for a vocabulary of 128K.</summary>
     public const int Masks = 384;

@@ -140,7 +140,8 @@ public sealed class TokenGrammar
         var tokens = _trie.Tokens;
         var skip = _trie.SkipTo;
         var classes = automaton.Classes;
-        var limit = automaton.Work + GrammarLimits.WorkPerMask;
+        var work = automaton.Work + GrammarLimits.WorkPerMask;
+        var created = automaton.Created + GrammarLimits.StatesPerMask;
         var path = _path;
         var node = root + 1;
         var end = root < 0 ? bytes.Length : skip[root];
@@ -165,7 +166,7 @@ public sealed class TokenGrammar
                 escapes?.Add(node);
             }
 
-            if (automaton.Work > limit)
+            if (automaton.Work > work || automaton.Created > created)
             {
                 throw new GrammarException("", "it is too ambiguous: one token may lead to too many places in it");
             }

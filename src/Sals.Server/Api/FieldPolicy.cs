@@ -10,7 +10,7 @@ namespace Sals.Server.Api;
 public static class FieldPolicy
 {
     private const string NoTools = "tool calls are not supported by this server yet";
-    private const string NoGrammar = "constrained output is not supported by this server yet; use response_format {\"type\":\"text\"}";
+    private const string NoGrammar = "is not supported; use structured_outputs (json, regex, choice) or response_format";
 
     private const string NoAdapters = "LoRA adapters are not supported by this server";
 
@@ -29,7 +29,6 @@ public static class FieldPolicy
         ["tool_choice"] = (NoTools, ["none", "auto"]),
         ["functions"] = ("is deprecated and not supported", []),
         ["function_call"] = ("is deprecated and not supported", ["none", "auto"]),
-        ["structured_outputs"] = (NoGrammar, []),
         ["guided_json"] = (NoGrammar, []),
         ["guided_regex"] = (NoGrammar, []),
         ["guided_choice"] = (NoGrammar, []),
@@ -66,11 +65,6 @@ public static class FieldPolicy
             {
                 throw new ApiException(ApiError.Unsupported(name, $"{name}: {refusal.Reason}."));
             }
-        }
-
-        if (fields.Object("response_format") is { } format && format.Text("type", 64) != "text")
-        {
-            throw new ApiException(ApiError.Unsupported("response_format", $"response_format: {NoGrammar}."));
         }
 
         foreach (var item in fields.List("modalities", 8) ?? [])

@@ -32,18 +32,21 @@ public sealed class RequestReader
         _time = time;
         Prompts = new PromptReader(model, info.MaxModelLength, maxSequences);
         _sampling = new SamplingReader(model, info.VocabularySize, nextSeed);
+        Grammars = new GrammarReader(model, info.VocabularySize);
     }
 
     /// <summary>Fields that are acted on somewhere.</summary>
-    public static IReadOnlySet<string> KnownFields { get; } = new HashSet<string>(SamplingReader.Names, StringComparer.Ordinal)
+    public static IReadOnlySet<string> KnownFields { get; } = new HashSet<string>(SamplingReader.Names.Concat(GrammarReader.Names), StringComparer.Ordinal)
     {
         "messages", "model", "max_completion_tokens", "max_tokens", "n", "best_of", "logprobs", "top_logprobs", "stream", "stream_options",
-        "response_format", "modalities", "include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens",
+        "modalities", "include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens",
         "continue_final_message", "add_generation_prompt", "chat_template_kwargs", "priority", "cache_salt", "return_token_ids", "length_penalty", "truncation_side",
         "prompt", "echo", "add_special_tokens", "prompt_logprobs", "return_tokens_as_token_ids",
     };
 
     public PromptReader Prompts { get; }
+
+    public GrammarReader Grammars { get; }
 
     public Call ReadChat(JsonElement body)
     {
@@ -101,6 +104,7 @@ public sealed class RequestReader
         var id = idPrefix + RequestId.New();
         var salt = fields.Text("cache_salt", 1024, 1);
         var priority = (int)(fields.Integer("priority", int.MinValue, int.MaxValue) ?? 0);
+        var grammar = Grammars.Read(fields);
         var requests = prompts.Select((ids, p) =>
         {
             var prompt = Truncate(fields, ids);
@@ -121,11 +125,12 @@ public sealed class RequestReader
             {
                 Id = prompts.Length == 1 ? id : $"{id}-{p}",
                 Prompt = prompt,
-                Sampling = sampling,
+                Sampling = grammar is null ? sampling : Grammars.Fit(sampling),
                 MaxTokens = maxTokens,
                 Choices = n,
                 StopTokenIds = stopIds,
                 AllowedTokens = allowed,
+                Grammar = grammar,
                 CacheSalt = salt,
                 Priority = priority,
             };

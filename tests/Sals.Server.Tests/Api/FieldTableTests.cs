@@ -99,7 +99,7 @@ public class FieldTableTests
         ("best_of", Way.Checked, "1"),
         ("use_beam_search", Way.Refused, "true"),
         ("length_penalty", Way.Checked, "1.0"),
-        ("structured_outputs", Way.Refused, """{"choice":["a"]}"""),
+        ("structured_outputs", Way.Checked, """{"json_object":false}"""),
         ("guided_json", Way.Refused, """{"type":"object"}"""),
         ("guided_regex", Way.Refused, "\"a+\""),
         ("guided_choice", Way.Refused, "[\"a\"]"),

@@ -1,0 +1,160 @@
+using System.Text.Json;
+using Sals.Engine.Grammar;
+using Sals.Engine.Sampling;
+using Sals.Server.Api.Wire;
+using Sals.Server.Hosting;
+
+namespace Sals.Server.Api;
+
+/// <summary>"response_format" (OpenAI) and "structured_outputs" (vLLM): the grammar that an answer follows, compiled on the request's thread.</summary>
+public sealed class GrammarReader
+{
+    public const int MaxChoices = 1024;
+
+    /// <summary>Fields this reader acts on.</summary>
+    public static readonly IReadOnlyList<string> Names = ["response_format", "structured_outputs"];
+
+    private static readonly string[] Kinds = ["json", "json_object", "regex", "choice"];
+
+    private static readonly string[] RefusedKinds = ["grammar", "structural_tag"];
+
+    private readonly GrammarCompiler? _compiler;
+
+    /// <param name="maskBits">Tokens of the backend, padding included.</param>
+    public GrammarReader(LoadedModel model, int maskBits) =>
+        _compiler = model.Tokenizer is { } tokenizer ? new GrammarCompiler(() => TokenTrie.Of(tokenizer, maskBits, model.EndTokenIds)) : null;
+
+    /// <summary>Sorts the vocabulary, which takes up to a second for a large one: better before the first request that needs it.</summary>
+    public void Prepare() => _ = _compiler?.Trie;
+
+    /// <returns>Null when the answer is free text.</returns>
+    /// <exception cref="ApiException">Not understood, not supported, or beside fields that contradict it.</exception>
+    public TokenGrammar? Read(JsonFields fields)
+    {
+        var format = fields.Object("response_format") is { } asked ? ReadFormat(asked) : null;
+        var outputs = fields.Object("structured_outputs") is { } options ? ReadOutputs(options) : null;
+        if (format is not null && outputs is not null)
+        {
+            throw JsonFields.Invalid("structured_outputs", "expected response_format or structured_outputs, found both");
+        }
+
+        if ((format ?? outputs) is not { } grammar)
+        {
+            return null;
+        }
+
+        foreach (var name in (string[])["allowed_token_ids", "bad_words"])
+        {
+            if (fields.List(name, int.MaxValue) is { Length: > 0 })
+            {
+                throw JsonFields.Invalid(name, $"cannot be combined with {(format is not null ? "response_format" : "structured_outputs")}");
+            }
+        }
+
+        return grammar;
+    }
+
+    /// <summary>min_tokens holds back end tokens only: an ordinary stop id may be the one token that the grammar allows.</summary>
+    public SamplingOptions Fit(SamplingOptions sampling) =>
+        sampling.HeldBackIds.Length == 0 ? sampling : sampling with { HeldBackIds = [.. sampling.HeldBackIds.Where(id => _compiler!.Trie.BytesOf(id).Length == 0)] };
+
+    private TokenGrammar? ReadFormat(JsonFields format)
+    {
+        var path = format.PathOf("type");
+        switch (format.Text("type", 64))
+        {
+            case "text":
+                return null;
+            case "json_object":
+                return Compile(path, compiler => compiler.JsonObject());
+            case "json_schema":
+                var wrapper = format.Object("json_schema") ?? throw JsonFields.Invalid(format.PathOf("json_schema"), "expected an object with name and schema, found nothing");
+                _ = wrapper.Text("name", 256);
+                _ = wrapper.Text("description", 65536);
+                // strict or not: the masks cost nothing more, and an answer that may not validate is worth less
+                _ = wrapper.Bool("strict");
+                var schema = wrapper.Find("schema") ?? throw JsonFields.Invalid(wrapper.PathOf("schema"), "expected a JSON schema, found nothing");
+                return Compile(wrapper.PathOf("schema"), compiler => compiler.JsonSchema(schema));
+            case null:
+                throw JsonFields.Invalid(path, "expected text, json_object or json_schema, found nothing");
+            default:
+                throw new ApiException(ApiError.Unsupported(path, $"{path}: expected text, json_object or json_schema."));
+        }
+    }
+
+    private TokenGrammar? ReadOutputs(JsonFields outputs)
+    {
+        foreach (var kind in RefusedKinds)
+        {
+            if (outputs.Has(kind))
+            {
+                throw new ApiException(ApiError.Unsupported(outputs.PathOf(kind), $"{outputs.PathOf(kind)}: is not supported; use json, regex or choice."));
+            }
+        }
+
+        // false asks for nothing
+        var asked = Kinds.Where(kind => outputs.Find(kind) is { ValueKind: not JsonValueKind.False }).ToArray();
+        if (asked.Length > 1)
+        {
+            throw JsonFields.Invalid(outputs.PathOf(asked[1]), $"expected one of {string.Join(", ", Kinds)}, found it beside {asked[0]}");
+        }
+
+        if (asked.Length == 0)
+        {
+            return outputs.All().Any(field => field.Value.ValueKind is not (JsonValueKind.False or JsonValueKind.True))
+                ? throw JsonFields.Invalid("structured_outputs", $"expected one of {string.Join(", ", Kinds)}")
+                : null;
+        }
+
+        var path = outputs.PathOf(asked[0]);
+        switch (asked[0])
+        {
+            case "json":
+                return ReadSchema(outputs.Find("json")!.Value, path);
+            case "json_object":
+                _ = outputs.Bool("json_object");
+                return Compile(path, compiler => compiler.JsonObject());
+            case "regex":
+                var pattern = outputs.Text("regex", GrammarLimits.SourceLength, 1)!;
+                return Compile(path, compiler => compiler.Regex(pattern));
+            default:
+                var choices = outputs.List("choice", MaxChoices, 1)!
+                    .Select((item, i) => JsonFields.TextOf(item, $"{path}[{i}]", GrammarLimits.SourceLength, 1)).ToArray();
+                return Compile(path, compiler => compiler.Choice(choices));
+        }
+    }
+
+    /// <summary>A schema, or its text.</summary>
+    private TokenGrammar ReadSchema(JsonElement value, string path)
+    {
+        if (value.ValueKind != JsonValueKind.String)
+        {
+            return Compile(path, compiler => compiler.JsonSchema(value));
+        }
+
+        try
+        {
+            using var document = JsonDocument.Parse(JsonFields.TextOf(value, path, GrammarLimits.SourceLength));
+            return Compile(path, compiler => compiler.JsonSchema(document.RootElement));
+        }
+        catch (JsonException)
+        {
+            throw JsonFields.Invalid(path, "expected a JSON schema, or one as a text; found a text that is not JSON");
+        }
+    }
+
+    private TokenGrammar Compile(string path, Func<GrammarCompiler, TokenGrammar> compile)
+    {
+        var compiler = _compiler ?? throw new ApiException(ApiError.Invalid(path, $"{path}: this server has no tokenizer (--skip-tokenizer-init)."));
+        try
+        {
+            return compile(compiler);
+        }
+        catch (GrammarException exception)
+        {
+            // property names of a schema are the client's and may be long
+            var place = path + (exception.Path.Length > 200 ? exception.Path[..200] + "..." : exception.Path);
+            throw JsonFields.Invalid(place, exception.Message);
+        }
+    }
+}
