@@ -21,11 +21,11 @@ public static class GrammarLimits
     /// <summary>Places in the automaton that one prefix of the output may lead to.</summary>
     public const int Configurations = 1024;
 
-    /// <summary>Places looked at for one mask: some tens of milliseconds.</summary>
-    public const int WorkPerMask = 400_000;
+    /// <summary>Places looked at for one mask: some ten milliseconds on the engine's thread.</summary>
+    public const int WorkPerMask = 100_000;
 
     /// <summary>Deterministic states that one mask may add.</summary>
-    public const int StatesPerMask = 16_384;
+    public const int StatesPerMask = 4096;
 
     /// <summary>Deterministic states kept, up to 2 KiB each; beyond it they are forgotten and found again.</summary>
     public const int States = 8192;

@@ -122,6 +122,52 @@ public class TokenMaskTests
         }
     }
 
+    [Fact]
+    public void A_warm_grammar_allocates_nothing()
+    {
+        var grammar = GrammarWalk.Compiler.JsonSchema(GrammarWalk.Json(Person));
+        var text = GrammarWalk.Run(grammar, GrammarWalk.Compiler.Trie, new Random(3), 300).Ids;
+        var matcher = new TokenMatcher(grammar, [GrammarWalk.Stop]);
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        foreach (var id in text)
+        {
+            matcher.Advance(id);
+        }
+
+        Assert.True(text.Count > 50);
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
+    /// <summary>What a hostile pattern can cost: compiling is off the engine's thread, a mask on it is bounded by work.</summary>
+    [Theory]
+    [InlineData(".*[a-m].{12}x")]
+    [InlineData("((a?b?c?d?e?){40}[a-z ]{0,30}){3}")]
+    [InlineData("[\\s\\S]{0,900}[\\s\\S]{0,900}")]
+    public void A_hostile_pattern_over_a_real_vocabulary_is_bounded(string pattern)
+    {
+        var tokenizer = TestTokenizers.OpenShared("llama-3.1");
+        var trie = TokenTrie.Of(tokenizer, tokenizer.VocabularySize, []);
+        var started = Stopwatch.GetTimestamp();
+        var ended = "compiled";
+        var slowest = 0.0;
+        try
+        {
+            var grammar = new GrammarCompiler(() => trie).Regex(pattern);
+            var compiled = Stopwatch.GetElapsedTime(started);
+            var ids = GrammarWalk.Run(grammar, trie, new Random(1), 40, tokenizer.TokenId("<|end_of_text|>")!.Value).Ids;
+            slowest = Time(new GrammarCompiler(() => trie).Regex(pattern), [ids]).LastOrDefault();
+            Assert.InRange(compiled.TotalSeconds, 0, 20);
+        }
+        catch (GrammarException exception)
+        {
+            ended = exception.Message;
+        }
+
+        var elapsed = Stopwatch.GetElapsedTime(started);
+        TestContext.Current.TestOutputHelper!.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{pattern}: {ended}, {elapsed.TotalMilliseconds:0} ms in all, slowest token {slowest:0.0} ms"));
+        Assert.InRange(elapsed.TotalSeconds, 0, 60);
+    }
+
     private static double[] Time(TokenGrammar grammar, List<int>[] texts)
     {
         var times = new List<double>();
