@@ -44,7 +44,13 @@ public static class BenchCommand
         {
             try
             {
-                using var model = ModelOpener.Open(new SalsOptions(values), Console.Error.WriteLine);
+                var options = new SalsOptions(values);
+                if (options.Device == DeviceChoice.Cuda)
+                {
+                    throw new SettingException("--device cuda: sals bench measures shares of the CPU's ceilings and knows none of the GPU yet; give --device cpu");
+                }
+
+                using var model = ModelOpener.Open(options with { Device = DeviceChoice.Cpu }, Console.Error.WriteLine);
                 var report = await EngineBench.RunAsync(
                     model, model.Config!, Positive(parsed.GetValue(prompts)!), Positive(parsed.GetValue(batches)!), Positive(parsed.GetValue(contexts)!),
                     Math.Clamp(parsed.GetValue(repeats), 1, 100));

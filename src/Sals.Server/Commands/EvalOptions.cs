@@ -95,7 +95,9 @@ internal sealed class EvalSuite(SalsOptions options, string[] caches, EvalText t
         foreach (var cache in caches)
         {
             stop.ThrowIfCancellationRequested();
-            var own = options with { KvCache = cache, MaxModelLength = maxLength, CacheSettings = cache == "dense" ? [] : options.CacheSettings };
+            // every cache must run on one device to be compared, and the compressed ones run on the CPU only
+            var device = options.Device == DeviceChoice.Auto ? DeviceChoice.Cpu : options.Device;
+            var own = options with { Device = device, KvCache = cache, MaxModelLength = maxLength, CacheSettings = cache == "dense" ? [] : options.CacheSettings };
             await using var session = await EvalSession.OpenAsync(own, lengthFlag);
             _model = session.Model.Root;
             _backend = session.Info.Name;

@@ -18,12 +18,7 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens,
     /// <exception cref="SettingException">An explicit length exceeds the model's, or does not fit the memory.</exception>
     public static CachePlan For(SalsOptions options, ModelConfig config, LatentSpec spec, ElementType exactType, long free)
     {
-        if (options.MaxModelLength > config.MaxModelLength)
-        {
-            throw new SettingException(string.Create(CultureInfo.InvariantCulture,
-                $"--max-model-len: expected at most {config.MaxModelLength}, what the model supports, found {options.MaxModelLength}"));
-        }
-
+        CheckLength(options, config);
         var layout = new PageLayout(config, spec, exactType);
         var wanted = options.MaxModelLength ?? config.MaxModelLength;
         var needed = layout.PeakBytes(wanted);
@@ -41,6 +36,16 @@ public sealed record CachePlan(int MaxModelLength, long CacheBytes, long Tokens,
             ? new CachePlan(fits, bytes, tokens, Shortened: true)
             : throw new SettingException(string.Create(CultureInfo.InvariantCulture,
                 $"--max-model-len: one sequence of {wanted:#,0} tokens needs {MemoryBudget.Bytes(needed)} of cache, found {MemoryBudget.Bytes(bytes)}, which holds {fits:#,0}; lower it or raise --kv-cache-memory-bytes"));
+    }
+
+    /// <exception cref="SettingException">An explicit length exceeds the model's.</exception>
+    public static void CheckLength(SalsOptions options, ModelConfig config)
+    {
+        if (options.MaxModelLength > config.MaxModelLength)
+        {
+            throw new SettingException(string.Create(CultureInfo.InvariantCulture,
+                $"--max-model-len: expected at most {config.MaxModelLength}, what the model supports, found {options.MaxModelLength}"));
+        }
     }
 
     public string Describe(int sequences) => string.Create(CultureInfo.InvariantCulture,

@@ -1,11 +1,10 @@
 using System.Globalization;
 using Sals.Engine;
-using Sals.Engine.Backends.Cpu;
-using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
+using Sals.Kernels.Cuda.Interop;
 using Sals.Server.Options;
 
 namespace Sals.Server.Hosting;
@@ -25,11 +24,6 @@ public static class ModelOpener
 
     internal static LoadedModel Open(SalsOptions options, StartCalibration calibration, Action<string> say)
     {
-        if (options.Device == DeviceChoice.Cuda)
-        {
-            throw new SettingException("--device cuda: this build has no CUDA backend yet; use --device cpu");
-        }
-
         var path = ModelLocator.ForThisProcess.Locate(options.Model);
         var tokenizer = options.SkipTokenizer ? null : TokenizerLoader.Open(path);
         var names = options.SkipTokenizer ? new TokenizerConfig() : TokenizerConfig.Read(path);
@@ -37,19 +31,14 @@ public static class ModelOpener
         try
         {
             var config = folder.Config;
-            var (spec, basis, note) = CacheSettings.Resolve(options, path, folder, tokenizer, calibration, say);
-            var plan = CachePlan.For(options, config, spec, ElementType.Float32, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+            var device = DevicePlan.For(options, config, NativeLibraries.Probe);
             var root = options.Model ?? EmbeddedName;
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
-            var cpu = new CpuBackendOptions
-            {
-                Slots = options.MaxSequences,
-                MaxModelLength = plan.MaxModelLength,
-                CacheBytes = plan.CacheBytes,
-                Spec = spec,
-                Basis = basis,
-                SampleableVocabulary = vocabulary,
-            };
+            var cache = CacheSettings.Resolve(device.Gpu is null ? options : options with { KvCache = "dense" }, path, folder, tokenizer, calibration, say);
+            var (spec, basis) = (cache.Spec, cache.Basis);
+            var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, vocabulary, gpu) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
+            var layout = new PageLayout(config, spec, backend.ExactType);
+            string?[] notes = [device.Note, cache.Note, device.Gpu is not null && options.KvCache == "auto" ? "Cache: dense, because the compressed cache does not run on the GPU yet" : null];
             return new LoadedModel
             {
                 Root = root,
@@ -68,10 +57,10 @@ public static class ModelOpener
                     Fingerprint = $"{path}|{spec.Describe()}|{basis?.Fingerprint}",
                 },
                 KvCache = spec.Name,
-                Facts = [.. Facts(root, config, cpu), .. MemoryBudget.Pools(new PageLayout(config, spec, ElementType.Float32), config.LayerCount), .. note is null ? Array.Empty<string>() : [note]],
-                Budget = plan.Describe(options.MaxSequences),
-                Warnings = Warnings(config, plan),
-                CreateBackend = () => new CpuBackend(folder.Weights, cpu),
+                Facts = [ModelFact(root, config), backend.Device, .. MemoryBudget.Pools(layout, config.LayerCount), .. notes.OfType<string>()],
+                Budget = backend.Budget,
+                Warnings = [.. SlidingWindow(config), .. backend.Warnings],
+                CreateBackend = backend.Create,
                 Resources = folder,
             };
         }
@@ -82,30 +71,16 @@ public static class ModelOpener
         }
     }
 
-    private static string[] Facts(string root, ModelConfig config, CpuBackendOptions cpu) =>
-    [
-        string.Create(CultureInfo.InvariantCulture,
-            $"Model: {root}, {config.Architecture}, {config.LayerCount} layers, hidden {config.HiddenSize}, {config.HeadCount} heads of {config.HeadSize} ({config.KeyValueHeadCount} KV), vocabulary {config.VocabularySize:#,0}"),
-        string.Create(CultureInfo.InvariantCulture,
-            $"Device: cpu, {cpu.Threads} threads, vectors of {System.Numerics.Vector<byte>.Count * 8} bits; max-model-len {cpu.MaxModelLength:#,0}; cache {cpu.Spec.Describe()}"),
-    ];
+    private static string ModelFact(string root, ModelConfig config) => string.Create(CultureInfo.InvariantCulture,
+        $"Model: {root}, {config.Architecture}, {config.LayerCount} layers, hidden {config.HiddenSize}, {config.HeadCount} heads of {config.HeadSize} ({config.KeyValueHeadCount} KV), vocabulary {config.VocabularySize:#,0}");
 
-    private static List<string> Warnings(ModelConfig config, CachePlan plan)
+    private static IEnumerable<string> SlidingWindow(ModelConfig config)
     {
-        List<string> warnings = [];
         if (config.SlidingWindow is { } window)
         {
-            warnings.Add(string.Create(CultureInfo.InvariantCulture,
-                $"The model attends to a sliding window of {window:#,0} tokens, which this server does not run past: max-model-len is at most {config.MaxModelLength:#,0}"));
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"The model attends to a sliding window of {window:#,0} tokens, which this server does not run past: max-model-len is at most {config.MaxModelLength:#,0}");
         }
-
-        if (plan.Shortened)
-        {
-            warnings.Add(string.Create(CultureInfo.InvariantCulture,
-                $"max-model-len auto became {plan.MaxModelLength:#,0} of the model's {config.MaxModelLength:#,0} tokens, what the cache memory holds; raise --kv-cache-memory-bytes for more"));
-        }
-
-        return warnings;
     }
 }
 

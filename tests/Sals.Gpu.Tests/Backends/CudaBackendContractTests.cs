@@ -1,3 +1,4 @@
+using Sals.Engine;
 using Sals.Engine.Backends;
 using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;
@@ -91,6 +92,21 @@ public class CudaBackendContractTests : StepBackendContract
         Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
         var error = Assert.Throws<Sals.Kernels.Cuda.Runtime.CudaException>(() => new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 4096 }));
         Assert.Contains($"one sequence of {MaxLength} tokens", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_automatic_length_is_what_the_cache_holds()
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        // two slabs of 512 KiB, the first for page 0; a page of 64 tokens takes 96 KiB
+        using var backend = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 1 << 20, ShortenToFit = true });
+        Assert.Equal(5 * PageLayout.PageSize, backend.Info.MaxModelLength);
+        using var unlimited = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = null, ShortenToFit = true });
+        Assert.Equal(MaxLength, unlimited.Info.MaxModelLength);
+        var prompt = Prompt(40, 300);
+        var a = new Plans(unlimited).Start(0, prompt).Prefill(0, prompt).Step().Tokens[0];
+        var driver = new StepDriver(backend, new EngineOptions { CheckIntegrity = true });
+        Assert.Equal(a, driver.Run(EngineHarness.Request(prompt, 20))[0][0]);
     }
 
     private static (int[] Tokens, float[] LogProbabilities) Generate(IStepBackend backend)

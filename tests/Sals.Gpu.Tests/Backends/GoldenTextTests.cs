@@ -76,7 +76,7 @@ public class GoldenTextTests
         // the largest of some thousand deviations varies from one rounding to another by less than two; a tie moves by one deviation either way
         Assert.True(worst < 2 * tolerance, $"{name}: a log-probability is off by {worst}, rounding explains {tolerance}");
         Assert.True(widest < 2 * tolerance, $"{name}: a token differs where the best are {widest} apart, rounding explains {tolerance} for each");
-        Assert.True(ties * 5 <= tokens, $"{name}: {ties} of {tokens} tokens differ");
+        Assert.True(ties * 4 <= tokens, $"{name}: {ties} of {tokens} tokens differ");
     }
 
     /// <summary>[output, V] by the CPU backend in float32, fed the expected tokens.</summary>

@@ -21,9 +21,6 @@ public sealed class CudaBackend : IStepBackend
     /// <summary>Capacity of the second lane, for prompts that need not wait behind a long one.</summary>
     private const int ShortLane = 16384;
 
-    /// <summary>Device memory left to the driver and the library beyond what is allocated here.</summary>
-    private const long Headroom = 256L << 20;
-
     private readonly ModelConfig _model;
     private readonly List<IDisposable> _owned = [];
     private readonly CudaStream _stream;
@@ -51,23 +48,25 @@ public sealed class CudaBackend : IStepBackend
             var device = Own(new CudaDevice(options.Device));
             _stream = Own(new CudaStream());
             var slots = options.Slots;
-            var maxPages = CudaCache.PagesOf(options.MaxModelLength);
+            var layout = new PageLayout(_model, options.Spec, ElementType.BFloat16);
+            var budget = new CudaBudget(weights, layout, options, Chunk);
+            var length = budget.MaxModelLength(CudaBudget.Free(device, options));
+            var maxPages = CudaCache.PagesOf(length);
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
             _kernels = Own(new CudaKernels(device, new KernelCache(options.KernelCacheFolder), _model, slots, maxPages, sampleable));
-            int[] lanes = [options.MaxModelLength, Math.Min(options.MaxModelLength, ShortLane)];
-            var words = (PoolKinds.Count * 2 * (maxPages + slots)) + 1024 + (2 * slots);
+            var lanes = LaneLengths(length);
+            var words = CudaBudget.Words(slots, length);
             var uploaded = Own(new CudaWeights(_stream, weights));
             _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words));
             _slots = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
             var plans = Own(new GemmPlanCache(Chunk));
             Plan(plans);
-            var layout = new PageLayout(_model, options.Spec, ElementType.BFloat16);
-            var (slab, bytes) = CacheSize(device, layout, options);
-            _cache = Own(new CudaCache(layout, _stream, slots, options.MaxModelLength, slab, bytes));
+            var (slab, bytes) = budget.Cache(device, CudaBudget.Free(device, options), length);
+            _cache = Own(new CudaCache(layout, _stream, slots, length, slab, bytes));
             _forward = new CudaForward(_model, uploaded, _kernels, _cache, _slots, _arena, _stream, new Gemm(plans, _arena.Gemm), Chunk);
             _staging = [.. Enumerable.Range(0, 2).Select(_ => Own(new StepStaging(slots, StepArena.MaskWords(_model), lanes.Sum(), words)))];
             _sampled = [.. Enumerable.Range(0, 2).Select(_ => Own(new CudaEvent()))];
-            UploadRope(options.MaxModelLength);
+            UploadRope(length);
             _graphs = Own(new DecodeGraphs(_forward, _stream, slots));
             WarmUp(options.Graphs);
             Info = new BackendInfo
@@ -76,13 +75,13 @@ public sealed class CudaBackend : IStepBackend
                 VocabularySize = _model.VocabularySize,
                 LayerCount = _model.LayerCount,
                 SlotCount = slots,
-                MaxModelLength = options.MaxModelLength,
+                MaxModelLength = length,
                 LookAhead = 1,
                 CacheBytes = _cache.Bytes,
                 SlabBytes = slab,
                 Spec = options.Spec,
                 PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
-                CacheTokens = layout.TokensIn(_cache.Bytes, options.MaxModelLength),
+                CacheTokens = layout.TokensIn(_cache.Bytes, length),
                 LaneLengths = lanes,
                 PrefillChunk = Chunk,
                 PrefillCost = MeasurePrefill(),
@@ -95,7 +94,20 @@ public sealed class CudaBackend : IStepBackend
         }
     }
 
+    /// <summary>Most sequences that can run at once.</summary>
+    public const int MaxSlots = PlanStepKernel.MaxRows;
+
     public BackendInfo Info { get; }
+
+    /// <summary>Why the kernels cannot serve a model; null when they can.</summary>
+    public static string? Unsupported(ModelConfig model) =>
+        model.HeadSize is not (64 or 128) || model.GroupSize > 8
+            ? $"The CUDA backend serves head sizes 64 and 128 with at most 8 query heads a KV head; this model has {model.HeadSize} and {model.GroupSize}."
+        : model.HiddenSize % 32 != 0 || model.IntermediateSize % 32 != 0
+            ? $"The CUDA backend needs hidden and MLP sizes that are multiples of 32; this model has {model.HiddenSize} and {model.IntermediateSize}."
+        : null;
+
+    internal static int[] LaneLengths(int maxModelLength) => [maxModelLength, Math.Min(maxModelLength, ShortLane)];
 
     /// <summary>For tests that look at or poison cache memory.</summary>
     internal CudaCache Cache => _cache;
@@ -166,39 +178,10 @@ public sealed class CudaBackend : IStepBackend
             throw new ArgumentException($"The CUDA backend keeps the dense cache only so far, not '{options.Spec.Name}'.", nameof(options));
         }
 
-        if (model.HeadSize is not (64 or 128) || model.GroupSize > 8)
+        if (Unsupported(model) is { } problem)
         {
-            throw new ArgumentException(
-                $"The CUDA backend serves head sizes 64 and 128 with at most 8 query heads a KV head; this model has {model.HeadSize} and {model.GroupSize}.", nameof(options));
+            throw new ArgumentException(problem, nameof(options));
         }
-
-        if (model.HiddenSize % 32 != 0 || model.IntermediateSize % 32 != 0)
-        {
-            throw new ArgumentException(
-                $"The CUDA backend needs hidden and MLP sizes that are multiples of 32; this model has {model.HiddenSize} and {model.IntermediateSize}.", nameof(options));
-        }
-    }
-
-    private static (long Slab, long Bytes) CacheSize(CudaDevice device, PageLayout layout, CudaBackendOptions options)
-    {
-        var wanted = options.CacheBytes;
-        if (wanted is null)
-        {
-            var others = device.MemoryBytes - device.FreeBytes;
-            wanted = (long)(device.MemoryBytes * options.MemoryUtilization) - others - Headroom;
-        }
-
-        var slab = layout.SlabBytes(Math.Max(1, wanted.Value));
-        var slabs = wanted.Value / slab;
-        var needed = 1 + ((layout.SequenceBytes(PoolKind.Dense, options.MaxModelLength) + slab - 1) / slab);
-        if (slabs < needed)
-        {
-            throw new CudaException(
-                $"The cache of one sequence of {options.MaxModelLength} tokens needs {needed * slab:N0} bytes; {Math.Max(0, wanted.Value):N0} are left "
-                    + $"of {device.MemoryBytes:N0} on {device.Name}. Lower the longest sequence, the number of sequences, or raise the memory utilization.");
-        }
-
-        return (slab, slabs * slab);
     }
 
     private void Plan(GemmPlanCache plans)

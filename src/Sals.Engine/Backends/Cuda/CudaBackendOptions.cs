@@ -14,6 +14,9 @@ public sealed record CudaBackendOptions
     /// <summary>Longest sequence in tokens, prompt and output; at most the model's.</summary>
     public required int MaxModelLength { get; init; }
 
+    /// <summary>Take the longest sequence that memory holds, at most <see cref="MaxModelLength"/>; else too little memory is an error.</summary>
+    public bool ShortenToFit { get; init; }
+
     /// <summary>Which layers are compressed.</summary>
     public required LatentSpec Spec { get; init; }
 

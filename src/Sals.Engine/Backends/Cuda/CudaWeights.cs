@@ -38,7 +38,7 @@ internal sealed class CudaWeights : IDisposable
 
     public CudaWeights(CudaStream stream, ModelWeights weights)
     {
-        _arena = new DeviceArena("weights", Groups(weights).Sum(g => DeviceArena.SizeOf<ushort>(g.Sum(t => t.ElementCount))));
+        _arena = new DeviceArena("weights", BytesOf(weights));
         var buffer = new ushort[ChunkElements];
         var values = new float[ChunkElements];
         Embedding = Put(weights.Embedding);
@@ -104,6 +104,9 @@ internal sealed class CudaWeights : IDisposable
     public CudaLayer[] Layers { get; }
 
     public long Bytes => _arena.Bytes;
+
+    /// <summary>Device memory that a model's weights take.</summary>
+    public static long BytesOf(ModelWeights weights) => Groups(weights).Sum(g => DeviceArena.SizeOf<ushort>(g.Sum(t => t.ElementCount)));
 
     public void Dispose() => _arena.Dispose();
 

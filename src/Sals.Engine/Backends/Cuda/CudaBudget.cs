@@ -1,0 +1,97 @@
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda;
+
+/// <summary>
+/// How the device's memory is divided, before any of it is taken: weights, slots and activations are fixed by the options and the longest sequence,
+/// pages get the rest, and one sequence of the longest length must always fit.
+/// </summary>
+internal sealed class CudaBudget
+{
+    /// <summary>Left to the driver and the libraries: modules, graphs, handles.</summary>
+    private const long Headroom = 256L << 20;
+
+    private readonly ModelWeights _weights;
+    private readonly PageLayout _layout;
+    private readonly CudaBackendOptions _options;
+    private readonly int _chunk;
+
+    /// <param name="chunk">Tokens of a prefill chunk.</param>
+    public CudaBudget(ModelWeights weights, PageLayout layout, CudaBackendOptions options, int chunk)
+    {
+        _weights = weights;
+        _layout = layout;
+        _options = options;
+        _chunk = chunk;
+    }
+
+    /// <summary>Scattered words of a step at most: every page-table entry that may change, and lengths.</summary>
+    public static int Words(int slots, int maxModelLength) => (PoolKinds.Count * 2 * (CudaCache.PagesOf(maxModelLength) + slots)) + 1024 + (2 * slots);
+
+    /// <summary>The longest sequence, at most the options', that fits beside everything else; the options' own when none does or shortening is not allowed.</summary>
+    /// <param name="free">Device memory that may still be taken in all.</param>
+    public int MaxModelLength(long free)
+    {
+        if (!_options.ShortenToFit || Fits(_options.MaxModelLength, free))
+        {
+            return _options.MaxModelLength;
+        }
+
+        var pages = 0;
+        for (var step = 1 << 20; step > 0; step /= 2)
+        {
+            var length = (pages + step) * (long)PageLayout.PageSize;
+            if (length < _options.MaxModelLength && Fits((int)length, free))
+            {
+                pages += step;
+            }
+        }
+
+        return pages == 0 ? _options.MaxModelLength : pages * PageLayout.PageSize;
+    }
+
+    /// <summary>What may still be taken on a device, the utilization and other processes considered.</summary>
+    public static long Free(CudaDevice device, CudaBackendOptions options)
+    {
+        var free = device.FreeBytes;
+        var others = device.MemoryBytes - free;
+        return Math.Min(free, (long)(device.MemoryBytes * options.MemoryUtilization) - others) - Headroom;
+    }
+
+    /// <summary>Slab and bytes of the cache.</summary>
+    /// <param name="free">Device memory left for it.</param>
+    /// <exception cref="CudaException">One sequence does not fit.</exception>
+    public (long Slab, long Bytes) Cache(CudaDevice device, long free, int maxModelLength)
+    {
+        var wanted = _options.CacheBytes ?? Math.Max(0, free);
+        var (slab, needed) = Needed(maxModelLength, wanted);
+        return wanted >= needed
+            ? (slab, wanted / slab * slab)
+            : throw new CudaException(
+                $"The cache of one sequence of {maxModelLength} tokens needs {needed:N0} bytes; {wanted:N0} are left of {device.MemoryBytes:N0} on {device.Name} "
+                    + "(--kv-cache-memory-bytes, --gpu-memory-utilization). Lower --max-model-len or --max-num-seqs, or give the cache more.");
+    }
+
+    private bool Fits(int length, long free)
+    {
+        var rest = free - FixedBytes(length);
+        var wanted = _options.CacheBytes ?? rest;
+        return wanted <= rest && wanted > 0 && wanted >= Needed(length, wanted).Bytes;
+    }
+
+    private long FixedBytes(int length) =>
+        CudaWeights.BytesOf(_weights)
+        + CudaSlots.Bytes(_options.Slots, _weights.Config.VocabularySize)
+        + StepArena.Bytes(
+            _weights.Config, _options.Slots, CudaCache.PagesOf(length), _chunk, CudaBackend.LaneLengths(length), Words(_options.Slots, length));
+
+    /// <summary>Page 0's slab, and one sequence in whole slabs.</summary>
+    private (long Slab, long Bytes) Needed(int length, long wanted)
+    {
+        var slab = _layout.SlabBytes(Math.Max(1, wanted));
+        var perSlab = slab / _layout.PageBytes(PoolKind.Dense);
+        return (slab, (1 + ((CudaCache.PagesOf(length) + perSlab - 1) / perSlab)) * slab);
+    }
+}

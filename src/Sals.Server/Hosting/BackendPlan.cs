@@ -1,0 +1,71 @@
+using System.Globalization;
+using Sals.Engine.Backends;
+using Sals.Engine.Backends.Cpu;
+using Sals.Engine.Backends.Cuda;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Interop;
+using Sals.Server.Options;
+
+namespace Sals.Server.Hosting;
+
+/// <summary>How the backend of a model is made, and what is said of it before.</summary>
+/// <param name="ExactType">Element type of exact keys and values.</param>
+/// <param name="Device">A line about the device.</param>
+/// <param name="Budget">A line about memory.</param>
+/// <param name="Create">Called on the engine's thread.</param>
+public sealed record BackendPlan(ElementType ExactType, string Device, string Budget, IReadOnlyList<string> Warnings, Func<IStepBackend> Create)
+{
+    /// <exception cref="SettingException">A length does not fit the model or memory.</exception>
+    public static BackendPlan Cpu(SalsOptions options, ModelFolder folder, LatentSpec spec, LatentBasis? basis, int vocabulary)
+    {
+        var plan = CachePlan.For(options, folder.Config, spec, ElementType.Float32, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        var cpu = new CpuBackendOptions
+        {
+            Slots = options.MaxSequences,
+            MaxModelLength = plan.MaxModelLength,
+            CacheBytes = plan.CacheBytes,
+            Spec = spec,
+            Basis = basis,
+            SampleableVocabulary = vocabulary,
+        };
+        return new BackendPlan(
+            ElementType.Float32,
+            string.Create(CultureInfo.InvariantCulture,
+                $"Device: cpu, {cpu.Threads} threads, vectors of {System.Numerics.Vector<byte>.Count * 8} bits; max-model-len {cpu.MaxModelLength:#,0}; cache {cpu.Spec.Describe()}"),
+            plan.Describe(options.MaxSequences),
+            plan.Shortened
+                ? [string.Create(CultureInfo.InvariantCulture,
+                    $"max-model-len auto became {plan.MaxModelLength:#,0} of the model's {folder.Config.MaxModelLength:#,0} tokens, what the cache memory holds; raise --kv-cache-memory-bytes for more")]
+                : [],
+            () => new CpuBackend(folder.Weights, cpu));
+    }
+
+    /// <exception cref="SettingException">A length does not fit the model. What does not fit memory is found when the backend is made.</exception>
+    public static BackendPlan Cuda(SalsOptions options, ModelFolder folder, LatentSpec spec, int vocabulary, DeviceProbe gpu)
+    {
+        CachePlan.CheckLength(options, folder.Config);
+        var cuda = new CudaBackendOptions
+        {
+            Device = gpu.Ordinal,
+            Slots = options.MaxSequences,
+            MaxModelLength = options.MaxModelLength ?? folder.Config.MaxModelLength,
+            ShortenToFit = options.MaxModelLength is null,
+            Spec = spec,
+            CacheBytes = options.KvCacheBytes,
+            MemoryUtilization = options.GpuMemoryUtilization,
+            SampleableVocabulary = vocabulary,
+            KernelCacheFolder = KernelCache.DefaultFolder,
+        };
+        var length = string.Create(CultureInfo.InvariantCulture, $"max-model-len {(cuda.ShortenToFit ? "at most " : "")}{cuda.MaxModelLength:#,0}");
+        return new BackendPlan(
+            ElementType.BFloat16,
+            $"Device: cuda {gpu.Ordinal}, {gpu.Name} ({gpu.Architecture}, {MemoryBudget.Bytes(gpu.MemoryBytes)}); {length}; cache {spec.Describe()}",
+            options.KvCacheBytes is { } bytes
+                ? $"KV cache: {MemoryBudget.Bytes(bytes)}"
+                : string.Create(CultureInfo.InvariantCulture, $"KV cache: what {options.GpuMemoryUtilization:0.##} of {MemoryBudget.Bytes(gpu.MemoryBytes)} leaves beside weights and workspace"),
+            [],
+            () => new CudaBackend(folder.Weights, cuda));
+    }
+}
