@@ -63,7 +63,39 @@ internal static class DenseAttend
     {
         ref var query = ref MemoryMarshal.GetReference(q);
         var pairs = (nuint)(q.Length & ~((2 * Lanes) - 1));
-        for (var t = 0; t < scores.Length; t++)
+        var t = 0;
+        if (pairs == (nuint)q.Length)
+        {
+            // four keys at a time keep the multipliers busy while sums are still on their way; each key's own order is the same
+            for (; t + 4 <= scores.Length; t += 4)
+            {
+                ref var k0 = ref MemoryMarshal.GetReference(keys.Slice(t * stride, (3 * stride) + q.Length));
+                ref var k1 = ref Unsafe.Add(ref k0, stride);
+                ref var k2 = ref Unsafe.Add(ref k1, stride);
+                ref var k3 = ref Unsafe.Add(ref k2, stride);
+                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+                for (nuint i = 0; i < pairs; i += 2 * Lanes)
+                {
+                    var low = Vector512.LoadUnsafe(ref query, i);
+                    var high = Vector512.LoadUnsafe(ref query, i + Lanes);
+                    a0 = Vector512.FusedMultiplyAdd(low, Vector512.LoadUnsafe(ref k0, i), a0);
+                    b0 = Vector512.FusedMultiplyAdd(high, Vector512.LoadUnsafe(ref k0, i + Lanes), b0);
+                    a1 = Vector512.FusedMultiplyAdd(low, Vector512.LoadUnsafe(ref k1, i), a1);
+                    b1 = Vector512.FusedMultiplyAdd(high, Vector512.LoadUnsafe(ref k1, i + Lanes), b1);
+                    a2 = Vector512.FusedMultiplyAdd(low, Vector512.LoadUnsafe(ref k2, i), a2);
+                    b2 = Vector512.FusedMultiplyAdd(high, Vector512.LoadUnsafe(ref k2, i + Lanes), b2);
+                    a3 = Vector512.FusedMultiplyAdd(low, Vector512.LoadUnsafe(ref k3, i), a3);
+                    b3 = Vector512.FusedMultiplyAdd(high, Vector512.LoadUnsafe(ref k3, i + Lanes), b3);
+                }
+
+                scores[t] = Vector512.Sum(a0 + b0);
+                scores[t + 1] = Vector512.Sum(a1 + b1);
+                scores[t + 2] = Vector512.Sum(a2 + b2);
+                scores[t + 3] = Vector512.Sum(a3 + b3);
+            }
+        }
+
+        for (; t < scores.Length; t++)
         {
             ref var key = ref MemoryMarshal.GetReference(keys.Slice(t * stride, q.Length));
             Vector512<float> a = default, b = default;
