@@ -40,8 +40,8 @@ public sealed class PrefixIndex
     }
 
     /// <summary>
-    /// Frees at least one page of <paramref name="kind"/>, or a page of a pool that shares its memory, by giving up entries.
-    /// False when no entry is unused.
+    /// Gives up the least recently used entry that nobody else uses, whatever pools its pages are of: they share one arena. False when every entry is
+    /// in use.
     /// </summary>
     public bool GiveUpOne()
     {

@@ -34,8 +34,6 @@ public sealed class PrefillLane
         }
     }
 
-    public int PromptCount => _regions.Count;
-
     /// <summary>First offset with <paramref name="length"/> free rows, or -1.</summary>
     public int TryTake(int length)
     {

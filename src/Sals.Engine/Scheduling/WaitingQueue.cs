@@ -23,9 +23,6 @@ public sealed class WaitingQueue
 
     public void RemoveAt(int index) => _waiting.RemoveAt(index);
 
-    /// <summary>Takes out a prefill that is no longer wanted; false when it is not waiting.</summary>
-    public bool Remove(Prefill prefill) => _waiting.Remove(prefill);
-
     /// <summary>Whether a prefill in progress will leave more of this prompt in the cache than <paramref name="hit"/> pages.</summary>
     public bool IsBeingPrefilled(ReadOnlySpan<PrefixHash> hashes, int hit, int limit) => hit < limit && hit < hashes.Length && _inProgress.ContainsKey(hashes[hit]);
 
