@@ -21,10 +21,11 @@ public sealed unsafe class Gemm
     /// <param name="weight">[N, K] bf16</param>
     /// <param name="x">[M, K] bf16</param>
     /// <param name="bias">[N] bf16 or null</param>
-    /// <param name="y">[M, N] bf16</param>
+    /// <param name="y">[M, stride] bf16</param>
+    /// <param name="stride">Elements between rows of y; 0 = N.</param>
     public void Run(
-        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, bool add = false) =>
-        Run(stream, new GemmShape(n, k, Bias: !bias.IsNull), weight, x, bias, y.Address, rows, add);
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, bool add = false, int stride = 0) =>
+        Run(stream, new GemmShape(n, k, Bias: !bias.IsNull, Stride: stride == n ? 0 : stride), weight, x, bias, y.Address, rows, add);
 
     /// <summary>y = x W^T in float32.</summary>
     /// <param name="y">[M, N] f32</param>

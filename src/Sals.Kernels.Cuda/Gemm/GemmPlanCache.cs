@@ -8,7 +8,11 @@ namespace Sals.Kernels.Cuda.Gemm;
 /// <param name="K">Columns of x and of the weight.</param>
 /// <param name="FloatResult">The result is float32 (logits), else bf16.</param>
 /// <param name="Bias">A bias is added.</param>
-public readonly record struct GemmShape(int N, int K, bool FloatResult = false, bool Bias = false);
+/// <param name="Stride">Elements between rows of the result; 0 = N.</param>
+public readonly record struct GemmShape(int N, int K, bool FloatResult = false, bool Bias = false, int Stride = 0)
+{
+    internal int RowStride => Stride == 0 ? N : Stride;
+}
 
 /// <summary>
 /// The algorithm of every product, asked for once per shape before the first step and never again: the library's choice would otherwise
@@ -97,7 +101,7 @@ public sealed unsafe class GemmPlanCache : IDisposable
         var resultType = shape.FloatResult ? Real32F : Real16BF;
         Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var weight, Real16BF, (ulong)shape.K, (ulong)shape.N, shape.K));
         Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var x, Real16BF, (ulong)shape.K, (ulong)_plannedRows, shape.K));
-        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)_plannedRows, shape.N));
+        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)_plannedRows, shape.RowStride));
         Check.Ok(CublasLt.cublasLtMatmulPreferenceCreate(out var preference));
         try
         {
@@ -142,7 +146,7 @@ internal sealed class GemmPlan(GemmShape shape, nint description, nint weight, M
         if (!_layouts.TryGetValue(rows, out var layouts))
         {
             Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var x, Real16BF, (ulong)shape.K, (ulong)rows, shape.K));
-            Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)rows, shape.N));
+            Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)rows, shape.RowStride));
             layouts = (x, result);
             _layouts.Add(rows, layouts);
         }

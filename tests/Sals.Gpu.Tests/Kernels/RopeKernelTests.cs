@@ -19,7 +19,7 @@ public class RopeKernelTests
     public void Appended_row_lands_in_its_page(int headSize, int queryHeads, int keyHeads, bool norms)
     {
         using var gpu = Gpu.Open();
-        var test = new Case(gpu, headSize, queryHeads, keyHeads, norms, rows: 3);
+        var test = new Case(gpu, headSize, queryHeads, keyHeads, norms, rows: 3, behind: 48);
         const int maxPages = 4, slots = 2;
         var planeBytes = PageSize * keyHeads * headSize * 2;
         const int layerOffset = 4096;
@@ -32,14 +32,15 @@ public class RopeKernelTests
         int[] slot = [0, 1, slots], position = [PageSize, 17, 0];
         var pages = gpu.Poisoned<byte>(3L * pageBytes);
         test.Kernel.LaunchAppend(
-            gpu.Stream, test.Qkv, test.Norms, test.Table, gpu.Upload<int>(position), gpu.Upload<int>(slot), gpu.Upload<uint>(table), pages, layerOffset, 3);
-        var qkv = gpu.DownloadBf16(test.Qkv, 3 * test.Width);
+            gpu.Stream, test.Qkv, test.Stride, test.Norms, test.Table, gpu.Upload<int>(position), gpu.Upload<int>(slot), gpu.Upload<uint>(table), pages, layerOffset, 3);
+        var qkv = gpu.DownloadBf16(test.Qkv, 3 * test.Stride);
         var bytes = gpu.Download(pages, 3 * pageBytes);
         var written = new bool[bytes.Length];
         for (var b = 0; b < 3; b++)
         {
             var (query, key, value) = test.Expected(b, position[b]);
-            Close.To(query, qkv.AsSpan(b * test.Width, query.Length), 2e-3, 1 / 200.0, $"query {b}, {test.Inputs}");
+            Close.To(query, qkv.AsSpan(b * test.Stride, query.Length), 2e-3, 1 / 200.0, $"query {b}, {test.Inputs}");
+            Close.Exactly(test.Behind(b), qkv.AsSpan((b * test.Stride) + test.Width, 48), $"what follows row {b}, {test.Inputs}");
             var at = ((b == 2 ? 0 : b == 0 ? 2 : 1) * pageBytes) + layerOffset + (position[b] % PageSize * keyHeads * headSize * 2);
             Close.To(key, Read(bytes, written, at, key.Length), 2e-3, 1 / 200.0, $"key {b}, {test.Inputs}");
             Close.Exactly(value, Read(bytes, written, at + planeBytes, value.Length), $"value {b}, {test.Inputs}");
@@ -121,12 +122,13 @@ public class RopeKernelTests
         private readonly int _queryHeads;
         private readonly int _keyHeads;
 
-        public Case(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, bool norms, int rows)
+        public Case(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, bool norms, int rows, int behind = 0)
         {
             (_headSize, _queryHeads, _keyHeads) = (headSize, queryHeads, keyHeads);
             Width = (queryHeads + (2 * keyHeads)) * headSize;
-            Kernel = new RopeKernel(gpu.Load(RopeKernel.Program(headSize, queryHeads, keyHeads, 4)), queryHeads + (2 * keyHeads));
-            _qkv = Inputs.Normal(rows * Width);
+            Stride = Width + behind;
+            Kernel = new RopeKernel(gpu.Load(RopeKernel.Program(headSize, queryHeads, keyHeads, 4)), queryHeads + (2 * keyHeads), headSize);
+            _qkv = Inputs.Normal(rows * Stride);
             Qkv = gpu.Upload<ushort>(Bf16.Narrow(_qkv));
             var half = headSize / 2;
             (_cos, _sin) = (new float[Positions * half], new float[Positions * half]);
@@ -153,15 +155,20 @@ public class RopeKernelTests
 
         public int Width { get; }
 
+        /// <summary>Elements of a row: what follows Width is not rope's.</summary>
+        public int Stride { get; }
+
         public DevicePtr<ushort> Qkv { get; }
 
         public DevicePtr<float> Table { get; }
 
         public (DevicePtr<ushort> Query, DevicePtr<ushort> Key, float Epsilon) Norms { get; }
 
+        public float[] Behind(int row) => _qkv[((row * Stride) + Width)..((row + 1) * Stride)];
+
         public (float[] Query, float[] Key, float[] Value) Expected(int row, int position)
         {
-            var all = _qkv.AsSpan(row * Width, Width);
+            var all = _qkv.AsSpan(row * Stride, Width);
             var query = all[..(_queryHeads * _headSize)].ToArray();
             var key = all.Slice(_queryHeads * _headSize, _keyHeads * _headSize).ToArray();
             Turn(query, _queryNorm, position);

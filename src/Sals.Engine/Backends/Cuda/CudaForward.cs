@@ -56,7 +56,7 @@ internal sealed class CudaForward
             var offset = _cache.Layout.KeyOffset(layer);
             ProjectQueryKeyValue(w, a.Hidden, rows, decode: true);
             _kernels.Rope.LaunchAppend(
-                _stream, a.QueryKeyValue, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, a.Inputs.Position, a.Inputs.Slot, _cache.Table(PoolKind.Dense),
+                _stream, a.QueryKeyValue, QkvWidth, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, a.Inputs.Position, a.Inputs.Slot, _cache.Table(PoolKind.Dense),
                 _cache.Pages, offset, rows);
             _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, a.Inputs, _cache.Table(PoolKind.Dense), _cache.Pages, offset, a.Attention, a.Attended);
             FinishLayer(w, a.Hidden, rows, decode: true);

@@ -41,7 +41,7 @@ internal sealed class CudaKernels : IDisposable
         EmbedTokens = new EmbedTokensKernel(_modules[0]);
         RmsNorm = new RmsNormKernel(_modules[1]);
         SiluMul = new SiluMulKernel(_modules[2], model.IntermediateSize);
-        Rope = new RopeKernel(_modules[3], model.HeadCount + (2 * model.KeyValueHeadCount));
+        Rope = new RopeKernel(_modules[3], model.HeadCount + (2 * model.KeyValueHeadCount), model.HeadSize);
         PrefillStore = new PrefillStoreKernel(_modules[4]);
         PlanStep = new PlanStepKernel(_modules[5]);
         SkinnyGemm = new SkinnyGemmKernel(_modules[6]);

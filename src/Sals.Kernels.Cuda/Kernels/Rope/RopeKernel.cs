@@ -10,13 +10,16 @@ public sealed class RopeKernel
     private readonly Kernel _append;
     private readonly Kernel _lane;
     private readonly int _heads;
+    private readonly int _width;
 
     /// <param name="heads">Query, key and value heads together: HQ + 2 HK.</param>
-    public RopeKernel(KernelModule module, int heads)
+    /// <param name="headSize">DH</param>
+    public RopeKernel(KernelModule module, int heads, int headSize)
     {
         _append = module.Get("rope_append");
         _lane = module.Get("rope_lane");
         _heads = heads;
+        _width = heads * headSize;
     }
 
     /// <param name="headSize">DH, 64 or 128.</param>
@@ -25,7 +28,8 @@ public sealed class RopeKernel
         KernelProgram.Create<Arguments>("rope.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages));
 
     /// <summary>Decode: row b is at position[b] of slot[b], whose page takes its key and value.</summary>
-    /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16; the query part is rotated in place</param>
+    /// <param name="qkv">[B, stride] bf16; the query part is rotated in place</param>
+    /// <param name="stride">Elements of a row, at least (HQ + 2 HK) DH.</param>
     /// <param name="norms">[DH] bf16 each, or null pointers</param>
     /// <param name="table">[MAX_POSITION, DH / 2] (cos, sin)</param>
     /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
@@ -34,6 +38,7 @@ public sealed class RopeKernel
     public void LaunchAppend(
         CudaStream stream,
         DevicePtr<ushort> qkv,
+        int stride,
         (DevicePtr<ushort> Query, DevicePtr<ushort> Key, float Epsilon) norms,
         DevicePtr<float> table,
         DevicePtr<int> position,
@@ -44,9 +49,11 @@ public sealed class RopeKernel
         int rows)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        ArgumentOutOfRangeException.ThrowIfLessThan(stride, _width);
         var arguments = new Arguments
         {
             Qkv = qkv,
+            Stride = stride,
             QueryGamma = norms.Query,
             KeyGamma = norms.Key,
             Table = table,
@@ -85,6 +92,7 @@ public sealed class RopeKernel
             Keys = keys,
             Values = values,
             FirstPosition = firstPosition,
+            Stride = _width,
             Epsilon = norms.Epsilon,
         };
         _lane.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments);
@@ -106,6 +114,7 @@ public sealed class RopeKernel
         public DevicePtr<ushort> Values;
         public uint LayerOffset;
         public int FirstPosition;
+        public int Stride;
         public float Epsilon;
     }
 }

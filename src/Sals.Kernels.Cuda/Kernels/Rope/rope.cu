@@ -1,6 +1,6 @@
 // rope — rotary embedding of queries and keys (rotary pairs are (i, i + DH/2)), then keys and values go to the cache or to a lane
 //   q[h], k[j] = rotate(norm(q[h])), rotate(norm(k[j])) at the row's position; norm over DH only with gammas (Qwen3)
-// in   qkv      [B, (HQ + 2 * HK) * DH]  bf16   query heads, key heads, value heads
+// in   qkv      [B, stride]              bf16   query heads, key heads, value heads; the rest of a row is not touched
 //      query_gamma, key_gamma [DH]       bf16   null = no norm
 //      table    [MAX_POSITION, DH / 2]   f32x2  (cos, sin)
 //      position [B]                      i32    rope_append; rope_lane: first_position + b
@@ -30,6 +30,7 @@ struct Args {
     u16* values;
     u32 layer_offset;
     int first_position;
+    int stride;
     float epsilon;
 };
 CHECK_SIZE(Args);
@@ -45,6 +46,7 @@ CHECK_FIELD(Args, keys);
 CHECK_FIELD(Args, values);
 CHECK_FIELD(Args, layer_offset);
 CHECK_FIELD(Args, first_position);
+CHECK_FIELD(Args, stride);
 CHECK_FIELD(Args, epsilon);
 static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 
@@ -88,7 +90,7 @@ __device__ __forceinline__ void rope_row(const Args& args) {
         return;
     int row = blockIdx.y, lane = threadIdx.x & 31;
     int position = LANE ? args.first_position + row : args.position[row];
-    u16* source = args.qkv + ((i64)row * (HQ + 2 * HK) + head) * DH;
+    u16* source = args.qkv + (i64)row * args.stride + head * DH;
     float x[PAIRS], y[PAIRS];
     load_head(source, x, y);
     if (head < HQ + HK) {

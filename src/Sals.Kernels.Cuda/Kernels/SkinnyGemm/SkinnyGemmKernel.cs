@@ -49,10 +49,11 @@ public sealed class SkinnyGemmKernel
     /// <param name="weight">[N, K] bf16</param>
     /// <param name="x">[<see cref="PaddedRows"/>, K] bf16</param>
     /// <param name="bias">[N] bf16 or null</param>
-    /// <param name="y">[B, N] bf16</param>
+    /// <param name="y">[B, <paramref name="stride"/>] bf16</param>
+    /// <param name="stride">Columns of y, of which the first N are written; 0 = N.</param>
     public void LaunchStore(
-        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows) =>
-        Launch(_store, stream, weight, default, x, bias, y.Address, 16, n, k, rows);
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, int stride = 0) =>
+        Launch(_store, stream, weight, default, x, bias, y.Address, 16, n, k, rows, stride);
 
     /// <summary>y += x W^T + bias.</summary>
     public void LaunchAdd(
@@ -93,13 +94,14 @@ public sealed class SkinnyGemmKernel
         int tileRows,
         int n,
         int k,
-        int rows)
+        int rows,
+        int stride = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(n);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(k);
         ArgumentOutOfRangeException.ThrowIfNotEqual(k % 32, 0);
         var variant = Variant(rows);
-        var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows };
+        var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows, Stride = stride == 0 ? n : stride };
         var rowsPerBlock = tileRows * TilesPerBlock[variant];
         kernels[variant].Launch(stream, new Extent((n + rowsPerBlock - 1) / rowsPerBlock), new Extent(32 * Warps), SharedBytes(variant), arguments);
     }
@@ -114,5 +116,6 @@ public sealed class SkinnyGemmKernel
         public int N;
         public int K;
         public int Rows;
+        public int Stride;
     }
 }

@@ -3,7 +3,7 @@
 // in   weight [N, K]  bf16   rows 16-byte aligned; swiglu: gate [F, K] and up [F, K], N = F
 //      x      [B, K]  bf16   buffer of 8 * NB rows; rows B.. are read and dropped, whatever they hold
 //      bias   [N]     bf16   or null; swiglu: gate's, then up's
-// out  y      store:  [B, N] bf16
+// out  y      store:  [B, STRIDE] bf16   columns N.. are left as they are; the others have stride N
 //             add:    [B, N] bf16   y += (the residual stream), in place
 //             swiglu: [B, F] bf16   silu(gate) * up
 //             float:  [B, N] f32    logits
@@ -24,6 +24,7 @@ struct Args {
     int n;
     int k;
     int rows;
+    int stride;
 };
 CHECK_SIZE(Args);
 CHECK_FIELD(Args, weight);
@@ -34,6 +35,7 @@ CHECK_FIELD(Args, y);
 CHECK_FIELD(Args, n);
 CHECK_FIELD(Args, k);
 CHECK_FIELD(Args, rows);
+CHECK_FIELD(Args, stride);
 
 enum Epilogue { STORE, ADD, SWIGLU, FLOAT };
 
@@ -138,7 +140,7 @@ __device__ __forceinline__ void skinny(const Args& args) {
         if (n >= args.n || row >= args.rows)
             continue;
         float value = total((tile * 4 + e) * 32 + l) + (args.bias ? widen(args.bias[n]) : 0.f);
-        i64 at = (i64)row * args.n + n;
+        i64 at = (i64)row * args.stride + n;
         if (EPILOGUE == SWIGLU) {
             float up = total((tile * 4 + e + 2) * 32 + l) + (args.bias ? widen(args.bias[args.n + n]) : 0.f);
             ((u16*)args.y)[at] = narrow(value / (1.f + __expf(-value)) * up);
