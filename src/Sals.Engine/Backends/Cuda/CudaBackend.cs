@@ -9,8 +9,8 @@ using Sals.Kernels.Cuda.Runtime;
 namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>
-/// The backend for NVIDIA GPUs (compute capability 8.0 and later), bf16, dense cache. Plans are checked on the host, staged in one of two pinned
-/// sets and enqueued; nothing waits for the device but <see cref="Collect"/>. All memory is taken here, at construction.
+/// The backend for NVIDIA GPUs (compute capability 8.0 and later), bf16, dense cache. Plans are enqueued by a
+/// <see cref="StepQueue"/>; nothing waits for the device but <see cref="Collect"/>. All memory is taken here, at construction.
 /// Used by one thread, which owns the CUDA context.
 /// </summary>
 public sealed class CudaBackend : IStepBackend
@@ -25,14 +25,9 @@ public sealed class CudaBackend : IStepBackend
     private readonly List<IDisposable> _owned = [];
     private readonly CudaStream _stream;
     private readonly CudaCache _cache;
-    private readonly CudaSlots _slots;
-    private readonly CudaKernels _kernels;
     private readonly StepArena _arena;
     private readonly CudaForward _forward;
-    private readonly DecodeGraphs _graphs;
-    private readonly StepStaging[] _staging;
-    private readonly CudaEvent[] _sampled;
-    private readonly bool[] _masked = new bool[2];
+    private readonly StepQueue _queue;
     private long _submitted;
     private long _collected;
     private EngineFaultException? _fault;
@@ -53,22 +48,21 @@ public sealed class CudaBackend : IStepBackend
             var length = budget.MaxModelLength(CudaBudget.Free(device, options));
             var maxPages = CudaCache.PagesOf(length);
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
-            _kernels = Own(new CudaKernels(device, new KernelCache(options.KernelCacheFolder), _model, slots, maxPages, sampleable));
+            var kernels = Own(new CudaKernels(device, new KernelCache(options.KernelCacheFolder), _model, slots, maxPages, sampleable));
             var lanes = LaneLengths(length);
             var words = CudaBudget.Words(slots, length);
             var uploaded = Own(new CudaWeights(_stream, weights));
             _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words));
-            _slots = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
+            var state = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
             var plans = Own(new GemmPlanCache(Chunk));
             Plan(plans);
             var (slab, bytes) = budget.Cache(device, CudaBudget.Free(device, options), length);
             _cache = Own(new CudaCache(layout, _stream, slots, length, slab, bytes));
-            _forward = new CudaForward(_model, uploaded, _kernels, _cache, _slots, _arena, _stream, new Gemm(plans, _arena.Gemm), Chunk);
-            _staging = [.. Enumerable.Range(0, 2).Select(_ => Own(new StepStaging(slots, StepArena.MaskWords(_model), lanes.Sum(), words)))];
-            _sampled = [.. Enumerable.Range(0, 2).Select(_ => Own(new CudaEvent()))];
+            _forward = new CudaForward(_model, uploaded, kernels, _cache, state, _arena, _stream, new Gemm(plans, _arena.Gemm), Chunk);
             UploadRope(length);
-            _graphs = Own(new DecodeGraphs(_forward, _stream, slots));
-            WarmUp(options.Graphs);
+            var graphs = Own(new DecodeGraphs(_forward, _stream, slots));
+            _queue = Own(new StepQueue(_model, _stream, _cache, state, kernels, _arena, _forward, graphs, words));
+            _queue.WarmUp(options.Graphs);
             Info = new BackendInfo
             {
                 Name = "cuda",
@@ -117,14 +111,14 @@ public sealed class CudaBackend : IStepBackend
     public StepTicket Submit(StepPlan plan)
     {
         ThrowIfFaulted();
-        if (_submitted - _collected >= _staging.Length)
+        if (_submitted - _collected >= StepQueue.Depth)
         {
-            throw new InvalidOperationException($"{_staging.Length} steps are outstanding; collect the oldest first.");
+            throw new InvalidOperationException($"{StepQueue.Depth} steps are outstanding; collect the oldest first.");
         }
 
         try
         {
-            Enqueue(plan);
+            _queue.Enqueue(plan, (int)(_submitted % StepQueue.Depth));
         }
         catch (Exception e)
         {
@@ -142,10 +136,9 @@ public sealed class CudaBackend : IStepBackend
             throw new InvalidOperationException($"Step {ticket.Id} cannot be collected; the next is {_collected + 1} and {_submitted} were submitted.");
         }
 
-        var set = (int)(_collected % _staging.Length);
         try
         {
-            _sampled[set].Wait();
+            _queue.Read((int)(_collected % StepQueue.Depth), result);
         }
         catch (CudaException e)
         {
@@ -153,7 +146,6 @@ public sealed class CudaBackend : IStepBackend
         }
 
         _collected++;
-        _staging[set].Read(result);
     }
 
     public void Dispose()
@@ -193,233 +185,6 @@ public sealed class CudaBackend : IStepBackend
         plans.Add(new GemmShape(_model.HiddenSize, _model.IntermediateSize, Bias: _model.MlpBias));
     }
 
-    private void Enqueue(StepPlan plan)
-    {
-        var set = (int)(_submitted % _staging.Length);
-        var staging = _staging[set];
-        staging.Begin();
-        foreach (ref readonly var start in plan.Starts.Items)
-        {
-            _slots.Start(_stream, start);
-            _cache.Clear(_stream, start.Slot);
-        }
-
-        foreach (ref readonly var edit in plan.Edits.Items)
-        {
-            _cache.Set(edit);
-        }
-
-        foreach (ref readonly var edit in plan.Edits.Items)
-        {
-            var (address, value) = _cache.Entry(edit);
-            staging.Add(address, value);
-        }
-
-        Scatter(staging, 0);
-        foreach (ref readonly var copy in plan.Copies.Items)
-        {
-            _cache.Copy(_stream, copy);
-        }
-
-        if (plan.Flushes.Count > 0)
-        {
-            throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
-        }
-
-        // a step without masks finds none, whatever the steps before had
-        if (_masked[0] || _masked[1])
-        {
-            _stream.Fill(_arena.Masks, 2L * _arena.Slots, 0xFF);
-            Array.Clear(_masked);
-        }
-
-        StageDecode(plan, staging);
-        var finals = StagePrefills(plan, staging);
-        StageMasks(plan, staging, set);
-        Decode(plan, staging);
-        _sampled[set].Record(_stream);
-        Prefill(plan, staging, finals);
-        if (staging.ResultCount > plan.Decodes.Count)
-        {
-            _sampled[set].Record(_stream);
-        }
-
-        staging.Finished.Record(_stream);
-    }
-
-    /// <summary>Decode rows, padded to the bucket with rows of no slot.</summary>
-    private void StageDecode(StepPlan plan, StepStaging staging)
-    {
-        var rows = staging.Rows.Span;
-        var count = plan.Decodes.Count;
-        for (var i = 0; i < count; i++)
-        {
-            var row = plan.Decodes[i];
-            ref var length = ref _slots.Lengths[row.Slot];
-            _cache.Require(PoolKind.Dense, row.Slot, length, length + 1);
-            length++;
-            rows[i] = new StepRow(row.Slot, row.ForcedToken, row.TargetToken, i);
-            staging.Slots[staging.ResultCount++] = row.Slot;
-        }
-
-        if (count > 0)
-        {
-            rows[count.._graphs.BucketOf(count)].Fill(Padding);
-        }
-    }
-
-    private StepRow Padding => new(_arena.Slots, 0, -1, 0);
-
-    /// <summary>Token ids of slices that begin at the first layer, and the rows that ending prompts sample; returns the prompts that end.</summary>
-    private int StagePrefills(StepPlan plan, StepStaging staging)
-    {
-        var finals = 0;
-        foreach (ref readonly var slice in plan.Prefills.Items)
-        {
-            var lane = _arena.Lanes[slice.Lane].Length;
-            if (slice.EndToken > slice.PromptLength || slice.LaneOffset + slice.EndToken > lane)
-            {
-                throw new InvalidOperationException(
-                    $"A slice to token {slice.EndToken} of a prompt of {slice.PromptLength} at offset {slice.LaneOffset} does not fit lane {slice.Lane} of {lane}.");
-            }
-
-            if (slice.EndToken == slice.PromptLength)
-            {
-                _cache.Require(PoolKind.Dense, slice.Slots[0], 0, slice.PromptLength);
-            }
-
-            if (slice.FirstLayer == 0)
-            {
-                staging.Add(slice.Prompt.Span[slice.FirstToken..slice.EndToken]);
-            }
-
-            if (slice.EndLayer != _model.LayerCount || slice.EndToken != slice.PromptLength)
-            {
-                continue;
-            }
-
-            foreach (var slot in slice.Slots)
-            {
-                _slots.Lengths[slot] = slice.PromptLength;
-                if (slice.Samples)
-                {
-                    var row = staging.ResultCount - plan.Decodes.Count;
-                    staging.Rows.Span[_arena.Slots + row] = new StepRow(slot, -1, slice.TargetToken, finals);
-                    staging.Slots[staging.ResultCount++] = slot;
-                }
-            }
-
-            finals += slice.Samples ? 1 : 0;
-        }
-
-        return finals;
-    }
-
-    private void StageMasks(StepPlan plan, StepStaging staging, int set)
-    {
-        if (plan.Masks.Count == 0)
-        {
-            return;
-        }
-
-        var words = StepArena.MaskWords(_model);
-        var masks = staging.Masks.Span;
-        masks.Fill(-1);
-        for (var m = 0; m < plan.Masks.Count; m++)
-        {
-            var mask = plan.Masks[m];
-            mask.Bits.AsSpan(0, words).CopyTo(staging.Bitmaps.Span[(m * words)..]);
-            for (var i = 0; i < staging.ResultCount; i++)
-            {
-                if (staging.Slots[i] == mask.Slot)
-                {
-                    masks[i < plan.Decodes.Count ? i : _arena.Slots + i - plan.Decodes.Count] = m;
-                }
-            }
-        }
-
-        _stream.Upload(staging.Masks, _arena.Masks, 2 * _arena.Slots);
-        _stream.Upload(staging.Bitmaps, _arena.Bitmaps, plan.Masks.Count * words);
-        _masked[set] = true;
-    }
-
-    private void Decode(StepPlan plan, StepStaging staging)
-    {
-        var count = plan.Decodes.Count;
-        if (count == 0)
-        {
-            return;
-        }
-
-        _stream.Upload(staging.Rows, _arena.StepRows, _graphs.BucketOf(count));
-        _graphs.Run(count);
-        Download(staging, 0, count);
-    }
-
-    private void Prefill(StepPlan plan, StepStaging staging, int finals)
-    {
-        if (plan.Prefills.Count == 0)
-        {
-            return;
-        }
-
-        _stream.Upload(staging.Tokens, _arena.Tokens, staging.TokenCount);
-        var words = staging.WordCount;
-        int tokens = 0, final = 0;
-        foreach (ref readonly var slice in plan.Prefills.Items)
-        {
-            // prompts that do not sample have no row of the finals; the row behind the last takes what nobody reads
-            _forward.Prefill(slice, _arena.Tokens + tokens, final);
-            tokens += slice.FirstLayer == 0 ? slice.EndToken - slice.FirstToken : 0;
-            if (slice.EndLayer == _model.LayerCount && slice.EndToken == slice.PromptLength)
-            {
-                foreach (var slot in slice.Slots)
-                {
-                    staging.Add((_slots.State.Length + slot).As<uint>(), (uint)slice.PromptLength);
-                }
-
-                final += slice.Samples ? 1 : 0;
-            }
-        }
-
-        Scatter(staging, words);
-        var first = plan.Decodes.Count;
-        var count = staging.ResultCount - first;
-        if (count > 0)
-        {
-            _stream.Upload<StepRow>(staging.Rows.Span.Slice(_arena.Slots, count), _arena.StepRows + _arena.Slots);
-            _forward.SampleFinals(finals, first, count);
-            Download(staging, first, count);
-        }
-    }
-
-    /// <summary>Writes the staged words from <paramref name="first"/> on.</summary>
-    private void Scatter(StepStaging staging, int first)
-    {
-        var count = staging.WordCount - first;
-        if (count > 0)
-        {
-            _stream.Upload<Sals.Kernels.Cuda.Kernels.ScatterWords.ScatteredWord>(staging.Words.Span.Slice(first, count), _arena.Words + first);
-            _kernels.ScatterWords.Launch(_stream, _arena.Words + first, count);
-        }
-    }
-
-    /// <summary>Fetches rows [first, first + count) of the result: three numbers each, and the alternatives.</summary>
-    private void Download(StepStaging staging, int first, int count)
-    {
-        var slots = _arena.Slots;
-        for (var i = 0; i < 3; i++)
-        {
-            _stream.Download(_arena.Result + ((i * slots) + first), staging.Result, (i * slots) + first, count);
-        }
-
-        for (var i = 0; i < 2; i++)
-        {
-            var at = (3 * slots) + (((i * slots) + first) * StepResult.MaxTop);
-            _stream.Download(_arena.Result + at, staging.Result, at, count * StepResult.MaxTop);
-        }
-    }
-
     private void UploadRope(int positions)
     {
         var table = new RopeTable(_model.Rope, _model.HeadSize, positions);
@@ -430,15 +195,6 @@ public sealed class CudaBackend : IStepBackend
         }
 
         _stream.Upload<float>(pairs, _arena.Rope);
-    }
-
-    private void WarmUp(bool capture)
-    {
-        var rows = _staging[0].Rows;
-        rows.Span.Fill(Padding);
-        _stream.Upload(rows, _arena.StepRows, rows.Length);
-        _graphs.WarmUp(capture);
-        _stream.Synchronize();
     }
 
     /// <summary>Times one layer at the start of a prompt and as far behind as the first lane reaches.</summary>

@@ -1,0 +1,298 @@
+using Sals.Engine.Models;
+using Sals.Engine.Paging;
+using Sals.Engine.Scheduling;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.ScatterWords;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda;
+
+/// <summary>
+/// Turns a plan into the work of one step on the stream: checks it on the host, writes it into one of two pinned sets that alternate, and enqueues
+/// copies, the decode graph and prefill slices. Nothing here waits for the device but the reuse of a set.
+/// </summary>
+internal sealed class StepQueue : IDisposable
+{
+    private readonly ModelConfig _model;
+    private readonly CudaStream _stream;
+    private readonly CudaCache _cache;
+    private readonly CudaSlots _slots;
+    private readonly CudaKernels _kernels;
+    private readonly StepArena _arena;
+    private readonly CudaForward _forward;
+    private readonly DecodeGraphs _graphs;
+    private readonly StepStaging[] _staging;
+    private readonly CudaEvent[] _sampled;
+    private readonly bool[] _masked = new bool[Depth];
+
+    /// <param name="words">Scattered words of a step.</param>
+    public StepQueue(
+        ModelConfig model, CudaStream stream, CudaCache cache, CudaSlots slots, CudaKernels kernels, StepArena arena, CudaForward forward, DecodeGraphs graphs, int words)
+    {
+        _model = model;
+        _stream = stream;
+        _cache = cache;
+        _slots = slots;
+        _kernels = kernels;
+        _arena = arena;
+        _forward = forward;
+        _graphs = graphs;
+        _staging = [.. Enumerable.Range(0, Depth).Select(_ => new StepStaging(arena.Slots, StepArena.MaskWords(model), arena.Lanes.Sum(l => l.Length), words))];
+        _sampled = [.. Enumerable.Range(0, Depth).Select(_ => new CudaEvent())];
+    }
+
+    /// <summary>Steps that may be outstanding.</summary>
+    public const int Depth = 2;
+
+    /// <summary>Runs every bucket with rows of no slot, and captures it if asked.</summary>
+    public void WarmUp(bool capture)
+    {
+        var rows = _staging[0].Rows;
+        rows.Span.Fill(Padding);
+        _stream.Upload(rows, _arena.StepRows, rows.Length);
+        _graphs.WarmUp(capture);
+        _stream.Synchronize();
+    }
+
+    /// <summary>Waits for the samples of the step last enqueued with this set and reads them.</summary>
+    /// <exception cref="CudaException">A kernel faulted.</exception>
+    public void Read(int set, StepResult result)
+    {
+        _sampled[set].Wait();
+        _staging[set].Read(result);
+    }
+
+    public void Dispose()
+    {
+        Array.ForEach(_sampled, e => e.Dispose());
+        Array.ForEach(_staging, s => s.Dispose());
+    }
+
+    /// <param name="set">0 .. <see cref="Depth"/> - 1; its last step has been read.</param>
+    /// <exception cref="InvalidOperationException">The plan names pages or slots that do not exist.</exception>
+    public void Enqueue(StepPlan plan, int set)
+    {
+        var staging = _staging[set];
+        staging.Begin();
+        foreach (ref readonly var start in plan.Starts.Items)
+        {
+            _slots.Start(_stream, start);
+            _cache.Clear(_stream, start.Slot);
+        }
+
+        foreach (ref readonly var edit in plan.Edits.Items)
+        {
+            _cache.Set(edit);
+        }
+
+        foreach (ref readonly var edit in plan.Edits.Items)
+        {
+            var (address, value) = _cache.Entry(edit);
+            staging.Add(address, value);
+        }
+
+        Scatter(staging, 0);
+        foreach (ref readonly var copy in plan.Copies.Items)
+        {
+            _cache.Copy(_stream, copy);
+        }
+
+        if (plan.Flushes.Count > 0)
+        {
+            throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
+        }
+
+        // a step without masks finds none, whatever the steps before had
+        if (_masked[0] || _masked[1])
+        {
+            _stream.Fill(_arena.Masks, 2L * _arena.Slots, 0xFF);
+            Array.Clear(_masked);
+        }
+
+        StageDecode(plan, staging);
+        var finals = StagePrefills(plan, staging);
+        StageMasks(plan, staging, set);
+        Decode(plan, staging);
+        _sampled[set].Record(_stream);
+        Prefill(plan, staging, finals);
+        if (staging.ResultCount > plan.Decodes.Count)
+        {
+            _sampled[set].Record(_stream);
+        }
+
+        staging.Finished.Record(_stream);
+    }
+
+    /// <summary>Decode rows, padded to the bucket with rows of no slot.</summary>
+    private void StageDecode(StepPlan plan, StepStaging staging)
+    {
+        var rows = staging.Rows.Span;
+        var count = plan.Decodes.Count;
+        for (var i = 0; i < count; i++)
+        {
+            var row = plan.Decodes[i];
+            ref var length = ref _slots.Lengths[row.Slot];
+            _cache.Require(PoolKind.Dense, row.Slot, length, length + 1);
+            length++;
+            rows[i] = new StepRow(row.Slot, row.ForcedToken, row.TargetToken, i);
+            staging.Slots[staging.ResultCount++] = row.Slot;
+        }
+
+        if (count > 0)
+        {
+            rows[count.._graphs.BucketOf(count)].Fill(Padding);
+        }
+    }
+
+    private StepRow Padding => new(_arena.Slots, 0, -1, 0);
+
+    /// <summary>Token ids of slices that begin at the first layer, and the rows that ending prompts sample; returns the prompts that end.</summary>
+    private int StagePrefills(StepPlan plan, StepStaging staging)
+    {
+        var finals = 0;
+        foreach (ref readonly var slice in plan.Prefills.Items)
+        {
+            var lane = _arena.Lanes[slice.Lane].Length;
+            if (slice.EndToken > slice.PromptLength || slice.LaneOffset + slice.EndToken > lane)
+            {
+                throw new InvalidOperationException(
+                    $"A slice to token {slice.EndToken} of a prompt of {slice.PromptLength} at offset {slice.LaneOffset} does not fit lane {slice.Lane} of {lane}.");
+            }
+
+            if (slice.EndToken == slice.PromptLength)
+            {
+                _cache.Require(PoolKind.Dense, slice.Slots[0], 0, slice.PromptLength);
+            }
+
+            if (slice.FirstLayer == 0)
+            {
+                staging.Add(slice.Prompt.Span[slice.FirstToken..slice.EndToken]);
+            }
+
+            if (slice.EndLayer != _model.LayerCount || slice.EndToken != slice.PromptLength)
+            {
+                continue;
+            }
+
+            foreach (var slot in slice.Slots)
+            {
+                _slots.Lengths[slot] = slice.PromptLength;
+                if (slice.Samples)
+                {
+                    var row = staging.ResultCount - plan.Decodes.Count;
+                    staging.Rows.Span[_arena.Slots + row] = new StepRow(slot, -1, slice.TargetToken, finals);
+                    staging.Slots[staging.ResultCount++] = slot;
+                }
+            }
+
+            finals += slice.Samples ? 1 : 0;
+        }
+
+        return finals;
+    }
+
+    private void StageMasks(StepPlan plan, StepStaging staging, int set)
+    {
+        if (plan.Masks.Count == 0)
+        {
+            return;
+        }
+
+        var words = StepArena.MaskWords(_model);
+        var masks = staging.Masks.Span;
+        masks.Fill(-1);
+        for (var m = 0; m < plan.Masks.Count; m++)
+        {
+            var mask = plan.Masks[m];
+            mask.Bits.AsSpan(0, words).CopyTo(staging.Bitmaps.Span[(m * words)..]);
+            for (var i = 0; i < staging.ResultCount; i++)
+            {
+                if (staging.Slots[i] == mask.Slot)
+                {
+                    masks[i < plan.Decodes.Count ? i : _arena.Slots + i - plan.Decodes.Count] = m;
+                }
+            }
+        }
+
+        _stream.Upload(staging.Masks, _arena.Masks, 2 * _arena.Slots);
+        _stream.Upload(staging.Bitmaps, _arena.Bitmaps, plan.Masks.Count * words);
+        _masked[set] = true;
+    }
+
+    private void Decode(StepPlan plan, StepStaging staging)
+    {
+        var count = plan.Decodes.Count;
+        if (count == 0)
+        {
+            return;
+        }
+
+        _stream.Upload(staging.Rows, _arena.StepRows, _graphs.BucketOf(count));
+        _graphs.Run(count);
+        Download(staging, 0, count);
+    }
+
+    private void Prefill(StepPlan plan, StepStaging staging, int finals)
+    {
+        if (plan.Prefills.Count == 0)
+        {
+            return;
+        }
+
+        _stream.Upload(staging.Tokens, _arena.Tokens, staging.TokenCount);
+        var words = staging.WordCount;
+        int tokens = 0, final = 0;
+        foreach (ref readonly var slice in plan.Prefills.Items)
+        {
+            // prompts that do not sample have no row of the finals; the row behind the last takes what nobody reads
+            _forward.Prefill(slice, _arena.Tokens + tokens, final);
+            tokens += slice.FirstLayer == 0 ? slice.EndToken - slice.FirstToken : 0;
+            if (slice.EndLayer == _model.LayerCount && slice.EndToken == slice.PromptLength)
+            {
+                foreach (var slot in slice.Slots)
+                {
+                    staging.Add((_slots.State.Length + slot).As<uint>(), (uint)slice.PromptLength);
+                }
+
+                final += slice.Samples ? 1 : 0;
+            }
+        }
+
+        Scatter(staging, words);
+        var first = plan.Decodes.Count;
+        var count = staging.ResultCount - first;
+        if (count > 0)
+        {
+            _stream.Upload<StepRow>(staging.Rows.Span.Slice(_arena.Slots, count), _arena.StepRows + _arena.Slots);
+            _forward.SampleFinals(finals, first, count);
+            Download(staging, first, count);
+        }
+    }
+
+    /// <summary>Writes the staged words from <paramref name="first"/> on.</summary>
+    private void Scatter(StepStaging staging, int first)
+    {
+        var count = staging.WordCount - first;
+        if (count > 0)
+        {
+            _stream.Upload<ScatteredWord>(staging.Words.Span.Slice(first, count), _arena.Words + first);
+            _kernels.ScatterWords.Launch(_stream, _arena.Words + first, count);
+        }
+    }
+
+    /// <summary>Fetches rows [first, first + count) of the result: three numbers each, and the alternatives.</summary>
+    private void Download(StepStaging staging, int first, int count)
+    {
+        var slots = _arena.Slots;
+        for (var i = 0; i < 3; i++)
+        {
+            _stream.Download(_arena.Result + ((i * slots) + first), staging.Result, (i * slots) + first, count);
+        }
+
+        for (var i = 0; i < 2; i++)
+        {
+            var at = (3 * slots) + (((i * slots) + first) * StepResult.MaxTop);
+            _stream.Download(_arena.Result + at, staging.Result, at, count * StepResult.MaxTop);
+        }
+    }
+}
