@@ -21,16 +21,7 @@ public readonly record struct StepRow(int Slot, int Forced, int Target, int Logi
 public readonly record struct StepInputs(
     DevicePtr<int> Token, DevicePtr<int> Position, DevicePtr<int> Slot, DevicePtr<int> RowFirst, DevicePtr<int> Work, DevicePtr<int> WorkCount)
 {
-    /// <summary>[SELECT, 2], (row, chunk of latent tokens to score), row by row; of a compressed cache only, as all that follows.</summary>
-    public DevicePtr<int> SelectWork { get; init; }
-
-    /// <summary>[1]</summary>
-    public DevicePtr<int> SelectCount { get; init; }
-
-    /// <summary>[B], index of the row's first entry of the select list.</summary>
-    public DevicePtr<int> SelectFirst { get; init; }
-
-    /// <summary>[ATTEND, 2], (row, item of its attention in a compressed layer), row by row.</summary>
+    /// <summary>[ATTEND, 2], (row, item of its attention in a compressed layer), row by row; of a compressed cache only, as all that follows.</summary>
     public DevicePtr<int> AttendWork { get; init; }
 
     /// <summary>[1]</summary>
