@@ -9,6 +9,7 @@ var verbs = new[]
     BenchCommand.Create(),
     CalibrateCommand.Create(),
     EvalCommand.Create(),
+    LoadCommand.Create(),
 };
 
 var root = new RootCommand("Sals: an OpenAI-compatible inference server for long contexts. Without a verb: serve.");
