@@ -1,16 +1,25 @@
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Xunit;
 
 namespace Sals.Gpu.Tests.Kernels;
 
 public class PlanStepKernelTests
 {
+    private static readonly LatentShape Latent = new()
+    {
+        HeadSize = 64, QueryHeads = 2, KeyHeads = 1, MaxPages = 320, Rank = 32, ScoreRank = 16, SinkTokens = 16, RecentTokens = 64, Sparsity = 8, CriticalMin = 432, CriticalMax = 2048,
+        DenseBelow = 500, ValueBits = 4, ValueGroup = 32, Int8 = false, SelectedStride = 2048,
+    };
+
     [GpuTheory]
-    [InlineData(1)]
-    [InlineData(33)]
-    [InlineData(256)]
-    public void Inputs_and_work_list_match_a_loop(int rowCount)
+    [InlineData(1, false)]
+    [InlineData(33, false)]
+    [InlineData(256, false)]
+    [InlineData(1, true)]
+    [InlineData(256, true)]
+    public void Inputs_and_work_lists_match_a_loop(int rowCount, bool compressed)
     {
         const int slots = 256, vocabulary = 50;
         using var gpu = Gpu.Open();
@@ -33,12 +42,17 @@ public class PlanStepKernelTests
         var deviceCounts = gpu.Upload<ushort>(counts);
         const int capacity = slots * 80;
         var step = new StepInputs(
-            gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(2 * capacity), gpu.Poisoned<int>(1));
-        new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, vocabulary)))
+            gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(2 * capacity), gpu.Poisoned<int>(1))
+        {
+            AttendWork = gpu.Poisoned<int>(2 * capacity),
+            AttendCount = gpu.Poisoned<int>(1),
+            AttendFirst = gpu.Poisoned<int>(rowCount),
+        };
+        new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, vocabulary, compressed ? Latent : null)))
             .Launch(gpu.Stream, gpu.Upload<StepRow>(rows), gpu.Upload<int>(last), deviceLength, deviceCounts, gpu.Upload<SlotSampling>(sampling), step, rowCount);
 
-        var work = new List<int>();
-        int[] token = new int[rowCount], position = new int[rowCount], first = new int[rowCount];
+        List<int> work = [], attend = [];
+        int[] token = new int[rowCount], position = new int[rowCount], first = new int[rowCount], attendFirst = new int[rowCount];
         for (var b = 0; b < rowCount; b++)
         {
             var slot = rows[b].Slot;
@@ -48,6 +62,12 @@ public class PlanStepKernelTests
             for (var run = 0; run * 256 <= position[b]; run++)
             {
                 work.AddRange([b, run]);
+            }
+
+            attendFirst[b] = attend.Count / 2;
+            for (var item = 0; item < AttendItems.Of(Latent, position[b] + 1); item++)
+            {
+                attend.AddRange([b, item]);
             }
 
             if (slot < slots)
@@ -66,6 +86,13 @@ public class PlanStepKernelTests
         Assert.Equal(first, gpu.Download(step.RowFirst, rowCount));
         Assert.Equal(work.Count / 2, gpu.Download(step.WorkCount, 1)[0]);
         Assert.Equal(work, gpu.Download(step.Work, work.Count));
+        if (compressed)
+        {
+            Assert.Equal(attendFirst, gpu.Download(step.AttendFirst, rowCount));
+            Assert.Equal(attend.Count / 2, gpu.Download(step.AttendCount, 1)[0]);
+            Assert.Equal(attend, gpu.Download(step.AttendWork, attend.Count));
+        }
+
         Assert.Equal(length, gpu.Download(deviceLength, slots + 1));
         Assert.Equal(counts, gpu.Download(deviceCounts, counts.Length));
     }

@@ -1,5 +1,6 @@
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.PlanStep;
@@ -42,8 +43,9 @@ public sealed class PlanStepKernel(KernelModule module)
 
     private readonly Kernel _kernel = module.Get("plan_step");
 
-    public static KernelProgram Program(int slots, int vocabulary) =>
-        KernelProgram.Create<Arguments>("plan_step.cu", ("SLOTS", slots), ("V", vocabulary), ("RUN", Run));
+    /// <param name="latent">Of a compressed cache, whose attend list is written too; null = dense.</param>
+    public static KernelProgram Program(int slots, int vocabulary, LatentShape? latent = null) =>
+        KernelProgram.Create<Arguments>("plan_step.cu", [("SLOTS", slots), ("V", vocabulary), ("RUN", Run), .. latent?.Defines() ?? []]);
 
     /// <param name="rows">[B]</param>
     /// <param name="lastToken">[SLOTS + 1]</param>
@@ -75,6 +77,9 @@ public sealed class PlanStepKernel(KernelModule module)
             RowFirst = inputs.RowFirst,
             Work = inputs.Work,
             WorkCount = inputs.WorkCount,
+            AttendWork = inputs.AttendWork,
+            AttendCount = inputs.AttendCount,
+            AttendFirst = inputs.AttendFirst,
             RowCount = rowCount,
         };
         _kernel.Launch(stream, new Extent(1), new Extent(256), 0, arguments);
@@ -93,6 +98,9 @@ public sealed class PlanStepKernel(KernelModule module)
         public DevicePtr<int> RowFirst;
         public DevicePtr<int> Work;
         public DevicePtr<int> WorkCount;
+        public DevicePtr<int> AttendWork;
+        public DevicePtr<int> AttendCount;
+        public DevicePtr<int> AttendFirst;
         public int RowCount;
     }
 }

@@ -1,6 +1,7 @@
 // plan_step — first kernel of a decode step: turns (slot, forced token) rows into inputs, positions and the attention work list
 //   token[b] = forced[b] >= 0 ? forced[b] : last_token[slot[b]];  position[b] = length[slot[b]]++
 //   work = (b, run) for every run of 256 tokens of every row, row by row; row_first[b] = index of the row's first entry
+//   attend_work, attend_first: the same for the items of a row's attention in a compressed layer, as attend_items.cuh counts them
 // in   rows       [B]      i32x4  (slot, forced token or -1, .., ..) as sample_token has them; padding rows name the slot SLOTS
 //      last_token [SLOTS + 1] i32;  sampling [SLOTS]
 // io   length     [SLOTS + 1] i32  entry SLOTS stays 0
@@ -8,12 +9,16 @@
 // out  token, position, slot, row_first [B]  i32
 //      work       [WORK]   i32x2
 //      work_count [1]      i32
-// grid (1)  block 256  smem 1 KB
+//      attend_work [ATTEND] i32x2, attend_count [1], attend_first [B] i32: of a compressed cache
+// grid (1)  block 256  smem 2 KB
 // math integers
 // cost latency only
-// defs SLOTS, V, RUN=256 · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
+// defs SLOTS, V, RUN=256; those of LatentShape for a compressed cache · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
 #include "sampling.cuh"
 #include "types.cuh"
+#ifdef SINK
+#include "attend_items.cuh"
+#endif
 
 struct Args {
     const int4* rows;
@@ -27,6 +32,9 @@ struct Args {
     int* row_first;
     int2* work;
     int* work_count;
+    int2* attend_work;
+    int* attend_count;
+    int* attend_first;
     int row_count;
 };
 CHECK_SIZE(Args);
@@ -41,33 +49,19 @@ CHECK_FIELD(Args, slot);
 CHECK_FIELD(Args, row_first);
 CHECK_FIELD(Args, work);
 CHECK_FIELD(Args, work_count);
+CHECK_FIELD(Args, attend_work);
+CHECK_FIELD(Args, attend_count);
+CHECK_FIELD(Args, attend_first);
 CHECK_FIELD(Args, row_count);
 
-extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constant__ Args args) {
+// Entries (row, 0 .. count - 1) of every row, row by row. Called by the whole block; thread b brings the count of row b, 0 past the last row.
+__device__ __forceinline__ void write_list(int count, int rows, int2* list, int* list_count, int* list_first) {
     __shared__ int warp_total[8];
-    __shared__ int first_of[256], runs_of[256];
+    __shared__ int first_of[256], count_of[256];
     int b = threadIdx.x, lane = b & 31, warp = b >> 5;
-    int runs = 0;
-    if (b < args.row_count) {
-        int4 row = args.rows[b];
-        int slot = row.x, position = args.length[slot];
-        int token = row.y >= 0 ? row.y : args.last_token[slot];
-        args.token[b] = token;
-        args.position[b] = position;
-        args.slot[b] = slot;
-        runs = (position + RUN) / RUN;
-        if (slot < SLOTS) {
-            args.length[slot] = position + 1;
-            if (args.sampling[slot].counts && (u32)token < V) {
-                u16* count = args.counts + (i64)slot * V + token;
-                if (*count != 0xffff)
-                    *count += 1;
-            }
-        }
-    }
 
-    // exclusive prefix sum of the runs: first within the warp, then over the warps
-    int sum = runs;
+    // exclusive prefix sum: first within the warp, then over the warps
+    int sum = count;
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
         int below = __shfl_up_sync(FULL_MASK, sum, offset);
@@ -78,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
     if (lane == 31)
         warp_total[warp] = sum;
     __syncthreads();
-    int first = sum - runs, total = 0;
+    int first = sum - count, total = 0;
 #pragma unroll
     for (int w = 0; w < 8; w++) {
         if (w < warp)
@@ -87,14 +81,42 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
     }
 
     first_of[b] = first;
-    runs_of[b] = runs;
-    if (b < args.row_count)
-        args.row_first[b] = first;
+    count_of[b] = count;
+    if (b < rows)
+        list_first[b] = first;
     if (b == 0)
-        *args.work_count = total;
+        *list_count = total;
     __syncthreads();
-    for (int row = warp; row < args.row_count; row += 8) {
-        for (int run = lane; run < runs_of[row]; run += 32)
-            args.work[first_of[row] + run] = make_int2(row, run);
+    for (int row = warp; row < rows; row += 8) {
+        for (int i = lane; i < count_of[row]; i += 32)
+            list[first_of[row] + i] = make_int2(row, i);
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constant__ Args args) {
+    int b = threadIdx.x;
+    int length = 0;
+    if (b < args.row_count) {
+        int4 row = args.rows[b];
+        int slot = row.x, position = args.length[slot];
+        int token = row.y >= 0 ? row.y : args.last_token[slot];
+        args.token[b] = token;
+        args.position[b] = position;
+        args.slot[b] = slot;
+        length = position + 1;
+        if (slot < SLOTS) {
+            args.length[slot] = length;
+            if (args.sampling[slot].counts && (u32)token < V) {
+                u16* count = args.counts + (i64)slot * V + token;
+                if (*count != 0xffff)
+                    *count += 1;
+            }
+        }
+    }
+
+    write_list((length + RUN - 1) / RUN, args.row_count, args.work, args.work_count, args.row_first);
+#ifdef SINK
+    __syncthreads();
+    write_list(length > 0 ? attend_items(length) : 0, args.row_count, args.attend_work, args.attend_count, args.attend_first);
+#endif
 }
