@@ -28,8 +28,9 @@ public sealed class ModelFolder : IDisposable
     /// <summary>Opens a folder; <see cref="ModelLocator"/> finds it from the name a user gives.</summary>
     /// <param name="path">The folder.</param>
     /// <param name="tokenizerEndTokenId">Id of the tokenizer's eos_token, joined to <see cref="ModelConfig.EndTokenIds"/>; null when unknown.</param>
+    /// <param name="format">Where weights come from; with <see cref="LoadFormat.Dummy"/> the folder needs only config.json.</param>
     /// <exception cref="ModelLoadException">The folder is missing, broken, or of a model that is not supported.</exception>
-    public static ModelFolder Open(string path, int? tokenizerEndTokenId = null)
+    public static ModelFolder Open(string path, int? tokenizerEndTokenId = null, LoadFormat format = LoadFormat.Auto)
     {
         path = System.IO.Path.GetFullPath(path);
         if (!Directory.Exists(path))
@@ -39,7 +40,8 @@ public sealed class ModelFolder : IDisposable
 
         var config = ModelConfigReader.Read(path, tokenizerEndTokenId);
         var generation = GenerationDefaults.Read(path);
-        return new ModelFolder(path, ModelLoader.Load(new Checkpoint(path), config), generation);
+        var weights = format == LoadFormat.Dummy ? RandomWeights.Of(config) : ModelLoader.Load(new Checkpoint(path), config);
+        return new ModelFolder(path, weights, generation);
     }
 
     public void Dispose() => Weights.Dispose();

@@ -17,27 +17,34 @@ public static class ModelLoader
             RequiredWeight[] required = [.. WeightMap.Of(config)];
             Check(checkpoint, config, required);
 
-            var byLayer = required.ToLookup(weight => weight.Layer);
-            var outside = Take(-1);
-            var embedding = outside[WeightRole.Embedding];
-            var layers = new LayerWeights[config.LayerCount];
-            for (int layer = 0; layer < layers.Length; layer++)
-            {
-                layers[layer] = Layer(Take(layer));
-            }
-
-            var head = config.TiedEmbeddings ? embedding : outside[WeightRole.Head];
-            return new ModelWeights(config, embedding, layers, outside[WeightRole.FinalNorm], head, checkpoint);
-
-            Dictionary<WeightRole, Tensor> Take(int layer)
-            {
-                return byLayer[layer].ToDictionary(weight => weight.Role, weight => checkpoint.Tensor(weight.Name));
-            }
+            return Assemble(config, required, weight => checkpoint.Tensor(weight.Name), checkpoint);
         }
         catch
         {
             checkpoint.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Puts tensors in their places.</summary>
+    /// <param name="files">What the tensors lie in, owned by the weights from now on.</param>
+    internal static ModelWeights Assemble(ModelConfig config, RequiredWeight[] required, Func<RequiredWeight, Tensor> tensor, IDisposable files)
+    {
+        var byLayer = required.ToLookup(weight => weight.Layer);
+        var outside = Take(-1);
+        var embedding = outside[WeightRole.Embedding];
+        var layers = new LayerWeights[config.LayerCount];
+        for (int layer = 0; layer < layers.Length; layer++)
+        {
+            layers[layer] = Layer(Take(layer));
+        }
+
+        var head = config.TiedEmbeddings ? embedding : outside[WeightRole.Head];
+        return new ModelWeights(config, embedding, layers, outside[WeightRole.FinalNorm], head, files);
+
+        Dictionary<WeightRole, Tensor> Take(int layer)
+        {
+            return byLayer[layer].ToDictionary(weight => weight.Role, tensor);
         }
     }
 

@@ -54,6 +54,11 @@ public sealed unsafe class Kernel
     public void Launch<TArguments>(CudaStream stream, Extent grid, Extent block, int sharedBytes, in TArguments arguments)
         where TArguments : unmanaged
     {
+        if (stream.Filter is { } filter && !filter(Name))
+        {
+            return;
+        }
+
         fixed (TArguments* pointer = &arguments)
         {
             void* parameter = pointer;

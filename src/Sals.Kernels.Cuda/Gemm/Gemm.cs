@@ -36,6 +36,11 @@ public sealed unsafe class Gemm
         CudaStream stream, GemmShape shape, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, ulong y, int rows, bool add)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        if (stream.Filter is { } filter && !filter($"cublaslt {shape.N} x {shape.K}"))
+        {
+            return;
+        }
+
         var plan = _plans.Get(shape);
         if (shape.Bias)
         {

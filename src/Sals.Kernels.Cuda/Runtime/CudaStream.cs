@@ -14,6 +14,12 @@ public sealed unsafe class CudaStream : IDisposable
 
     internal nint Handle => _handle;
 
+    /// <summary>
+    /// For measurements: asked before every launch with the entry's name ("cublaslt N x K" for library products); a launch for which it says no is left
+    /// out. Null = everything runs.
+    /// </summary>
+    public Func<string, bool>? Filter { get; set; }
+
     /// <summary>Copies to the device. From pageable memory the call returns when the source may be reused; from pinned memory at once.</summary>
     public void Upload<T>(ReadOnlySpan<T> source, DevicePtr<T> destination)
         where T : unmanaged

@@ -40,6 +40,8 @@ public static class BenchCommand
         var repeats = new Option<int>("--repeats") { HelpName = "N", DefaultValueFactory = _ => 3, Description = "Runs of each, of which the median counts." };
         var json = new Option<bool>("--json") { Description = "Print one JSON object instead of tables." };
         var command = new Command("bench", "Measure prefill, decode and memory of a model on this machine.") { prompts, batches, contexts, repeats, json };
+        command.Subcommands.Add(CudaBenchCommand.Step());
+        command.Subcommands.Add(CudaBenchCommand.Prefill());
         command.SetAction(new SettingOptions(command), async (values, parsed, _) =>
         {
             try

@@ -45,19 +45,7 @@ public sealed record BackendPlan(ElementType ExactType, string Device, string Bu
     /// <exception cref="SettingException">A length does not fit the model. What does not fit memory is found when the backend is made.</exception>
     public static BackendPlan Cuda(SalsOptions options, ModelFolder folder, LatentSpec spec, int vocabulary, DeviceProbe gpu)
     {
-        CachePlan.CheckLength(options, folder.Config);
-        var cuda = new CudaBackendOptions
-        {
-            Device = gpu.Ordinal,
-            Slots = options.MaxSequences,
-            MaxModelLength = options.MaxModelLength ?? folder.Config.MaxModelLength,
-            ShortenToFit = options.MaxModelLength is null,
-            Spec = spec,
-            CacheBytes = options.KvCacheBytes,
-            MemoryUtilization = options.GpuMemoryUtilization,
-            SampleableVocabulary = vocabulary,
-            KernelCacheFolder = KernelCache.DefaultFolder,
-        };
+        var cuda = CudaOptions(options, folder.Config, spec, vocabulary, gpu);
         var length = string.Create(CultureInfo.InvariantCulture, $"max-model-len {(cuda.ShortenToFit ? "at most " : "")}{cuda.MaxModelLength:#,0}");
         return new BackendPlan(
             ElementType.BFloat16,
@@ -67,5 +55,23 @@ public sealed record BackendPlan(ElementType ExactType, string Device, string Bu
                 : string.Create(CultureInfo.InvariantCulture, $"KV cache: what {options.GpuMemoryUtilization:0.##} of {MemoryBudget.Bytes(gpu.MemoryBytes)} leaves beside weights and workspace"),
             [],
             () => new CudaBackend(folder.Weights, cuda));
+    }
+
+    /// <exception cref="SettingException">A length does not fit the model.</exception>
+    public static CudaBackendOptions CudaOptions(SalsOptions options, ModelConfig config, LatentSpec spec, int vocabulary, DeviceProbe gpu)
+    {
+        CachePlan.CheckLength(options, config);
+        return new CudaBackendOptions
+        {
+            Device = gpu.Ordinal,
+            Slots = options.MaxSequences,
+            MaxModelLength = options.MaxModelLength ?? config.MaxModelLength,
+            ShortenToFit = options.MaxModelLength is null,
+            Spec = spec,
+            CacheBytes = options.KvCacheBytes,
+            MemoryUtilization = options.GpuMemoryUtilization,
+            SampleableVocabulary = vocabulary,
+            KernelCacheFolder = KernelCache.DefaultFolder,
+        };
     }
 }

@@ -25,9 +25,11 @@ public static class ModelOpener
     internal static LoadedModel Open(SalsOptions options, StartCalibration calibration, Action<string> say)
     {
         var path = ModelLocator.ForThisProcess.Locate(options.Model);
-        var tokenizer = options.SkipTokenizer ? null : TokenizerLoader.Open(path);
-        var names = options.SkipTokenizer ? new TokenizerConfig() : TokenizerConfig.Read(path);
-        var folder = ModelFolder.Open(path, names.EosToken is { } end ? tokenizer?.TokenId(end) : null);
+        var dummy = options.LoadFormat == LoadFormat.Dummy;
+        var skip = options.SkipTokenizer || (dummy && TokenizerFiles.Of(path) is { TokenizerJson: null, SentencePiece: null });
+        var tokenizer = skip ? null : TokenizerLoader.Open(path);
+        var names = skip ? new TokenizerConfig() : TokenizerConfig.Read(path);
+        var folder = ModelFolder.Open(path, names.EosToken is { } end ? tokenizer?.TokenId(end) : null, options.LoadFormat);
         try
         {
             var config = folder.Config;
@@ -59,7 +61,7 @@ public static class ModelOpener
                 KvCache = spec.Name,
                 Facts = [ModelFact(root, config), backend.Device, .. MemoryBudget.Pools(layout, config.LayerCount), .. notes.OfType<string>()],
                 Budget = backend.Budget,
-                Warnings = [.. SlidingWindow(config), .. backend.Warnings],
+                Warnings = [.. dummy ? ["--load-format dummy: the weights are random numbers and so is the text"] : Array.Empty<string>(), .. SlidingWindow(config), .. backend.Warnings],
                 CreateBackend = backend.Create,
                 Resources = folder,
             };

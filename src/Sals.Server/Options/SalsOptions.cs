@@ -1,3 +1,5 @@
+using Sals.Engine.Models;
+
 namespace Sals.Server.Options;
 
 public enum DeviceChoice
@@ -23,6 +25,7 @@ public sealed record SalsOptions
         ServedModelNames = values.Get(Settings.ServedModelName);
         Device = values.Get(Settings.Device);
         Dtype = values.Get(Settings.Dtype);
+        LoadFormat = values.Get(Settings.LoadFormat);
         MaxModelLength = values.Get(Settings.MaxModelLen);
         UseGenerationConfig = values.Get(Settings.GenerationConfig) == "auto";
         ChatTemplateFile = values.Get(Settings.ChatTemplate);
@@ -58,6 +61,7 @@ public sealed record SalsOptions
     public string[] ServedModelNames { get; init; }
     public DeviceChoice Device { get; init; }
     public DataType Dtype { get; init; }
+    public LoadFormat LoadFormat { get; init; }
     public int? MaxModelLength { get; init; }
     public bool UseGenerationConfig { get; init; }
     public string? ChatTemplateFile { get; init; }

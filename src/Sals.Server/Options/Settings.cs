@@ -1,4 +1,5 @@
 using Sals.Engine.Latent;
+using Sals.Engine.Models;
 using static Sals.Server.Options.SettingParsers;
 
 namespace Sals.Server.Options;
@@ -17,6 +18,9 @@ public static class Settings
 
     public static readonly Setting<DataType> Dtype = One("dtype", "auto", "TYPE",
         "Element type of exact keys and values: auto (float32 on the CPU, bfloat16 on CUDA), float32 or bfloat16.", Word<DataType>);
+
+    public static readonly Setting<LoadFormat> LoadFormat = One("load-format", "auto", "FORMAT",
+        "Where weights come from: auto (the folder's safetensors files) or dummy (random numbers in the shapes of its config.json, for measuring).", Word<LoadFormat>);
 
     public static readonly Setting<int?> MaxModelLen = One("max-model-len", "auto", "N",
         "Longest sequence, prompt and answer together, in tokens (8192, 32k); auto = what the model supports and memory holds.", TokensOrAuto);
@@ -112,7 +116,7 @@ public static class Settings
     /// <summary>All settings in the order of help.</summary>
     public static readonly IReadOnlyList<Setting> All =
     [
-        Model, ServedModelName, Device, Dtype, MaxModelLen, GenerationConfig, ChatTemplate, SkipTokenizerInit, Seed,
+        Model, ServedModelName, Device, Dtype, LoadFormat, MaxModelLen, GenerationConfig, ChatTemplate, SkipTokenizerInit, Seed,
         KvCache, Sals, Basis, KvCacheMemoryBytes, GpuMemoryUtilization, EnablePrefixCaching,
         MaxNumSeqs, MaxNumBatchedTokens, MaxNumQueuedReqs,
         Host, Port, Uds, SslCertfile, SslKeyfile, ApiKey, AllowedOrigins, MaxRequestBytes, MaxLogprobs,

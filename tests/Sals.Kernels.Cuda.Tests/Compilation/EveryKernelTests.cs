@@ -1,9 +1,11 @@
 using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.Ceiling;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
 using Sals.Kernels.Cuda.Kernels.PrefillStore;
+using Sals.Kernels.Cuda.Kernels.RandomFill;
 using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.Rope;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
@@ -73,6 +75,8 @@ public class EveryKernelTests
         yield return PlanStepKernel.Program(slots, vocabulary);
         yield return SkinnyGemmKernel.Program();
         yield return ScatterWordsKernel.Program();
+        yield return RandomFillKernel.Program();
+        yield return CeilingKernel.Program();
         yield return DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages);
         yield return PrefillAttendKernel.Program(headSize, queryHeads, keyHeads);
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);

@@ -48,10 +48,11 @@ public sealed class CudaBackend : IStepBackend
             var length = budget.MaxModelLength(CudaBudget.Free(device, options));
             var maxPages = CudaCache.PagesOf(length);
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
-            var kernels = Own(new CudaKernels(device, new KernelCache(options.KernelCacheFolder), _model, slots, maxPages, sampleable));
+            var cache = new KernelCache(options.KernelCacheFolder);
+            var kernels = Own(new CudaKernels(device, cache, _model, slots, maxPages, sampleable));
             var lanes = LaneLengths(length);
             var words = CudaBudget.Words(slots, length);
-            var uploaded = Own(new CudaWeights(_stream, weights));
+            var uploaded = Own(new CudaWeights(_stream, device, cache, weights, options.LoadProgress));
             _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words));
             var state = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
             var plans = Own(new GemmPlanCache(Chunk));
@@ -107,6 +108,13 @@ public sealed class CudaBackend : IStepBackend
     internal CudaCache Cache => _cache;
 
     internal CudaStream Stream => _stream;
+
+    /// <summary>For benches, which set lengths without a prefill and time parts of the forward.</summary>
+    internal StepQueue Queue => _queue;
+
+    internal StepArena Arena => _arena;
+
+    internal CudaForward Forward => _forward;
 
     public StepTicket Submit(StepPlan plan)
     {

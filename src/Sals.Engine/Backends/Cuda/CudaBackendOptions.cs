@@ -32,6 +32,9 @@ public sealed record CudaBackendOptions
     /// <summary>Replay captured graphs; off = the same launches one by one, for debugging.</summary>
     public bool Graphs { get; init; } = true;
 
+    /// <summary>Told while weights are loaded: bytes sent to the device and all there are. Called on the loading thread, after each piece.</summary>
+    public Action<long, long>? LoadProgress { get; init; }
+
     /// <summary>Where compiled kernels are kept; null = nowhere.</summary>
     public string? KernelCacheFolder { get; init; }
 }

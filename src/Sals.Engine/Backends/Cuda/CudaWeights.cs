@@ -1,4 +1,5 @@
 using Sals.Engine.Models;
+using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -33,14 +34,14 @@ internal sealed record CudaLayer(
 /// <summary>All weights in device memory as bf16, matrices [out, in] as Hugging Face stores them; other types are rounded.</summary>
 internal sealed class CudaWeights : IDisposable
 {
-    private const int ChunkElements = 1 << 22;
     private readonly DeviceArena _arena;
 
-    public CudaWeights(CudaStream stream, ModelWeights weights)
+    /// <param name="progress">As <see cref="CudaBackendOptions.LoadProgress"/>.</param>
+    public CudaWeights(CudaStream stream, CudaDevice device, KernelCache cache, ModelWeights weights, Action<long, long>? progress)
     {
-        _arena = new DeviceArena("weights", BytesOf(weights));
-        var buffer = new ushort[ChunkElements];
-        var values = new float[ChunkElements];
+        var bytes = BytesOf(weights);
+        _arena = new DeviceArena("weights", bytes);
+        using var upload = new WeightUpload(stream, device, cache, bytes, progress);
         Embedding = Put(weights.Embedding);
         Head = weights.Config.TiedEmbeddings ? Embedding : Put(weights.Head);
         FinalNorm = Put(weights.FinalNorm);
@@ -61,7 +62,7 @@ internal sealed class CudaWeights : IDisposable
                 Put(l.DownBias))),
         ];
 
-        // tensors side by side, a run of rows at a time
+        // tensors side by side
         DevicePtr<ushort> Put(params ReadOnlySpan<Tensor?> parts)
         {
             long count = 0;
@@ -79,13 +80,8 @@ internal sealed class CudaWeights : IDisposable
             var at = start;
             foreach (var part in parts)
             {
-                var rows = Math.Max(1, ChunkElements / part!.Columns);
-                for (var first = 0; first < part.Rows; first += rows)
-                {
-                    var chunk = Math.Min(rows, part.Rows - first);
-                    stream.Upload(Bits(part, first, chunk, values, buffer), at);
-                    at += (long)chunk * part.Columns;
-                }
+                upload.Put(part!, at);
+                at += part!.ElementCount;
             }
 
             return start;
@@ -109,25 +105,6 @@ internal sealed class CudaWeights : IDisposable
     public static long BytesOf(ModelWeights weights) => Groups(weights).Sum(g => DeviceArena.SizeOf<ushort>(g.Sum(t => t.ElementCount)));
 
     public void Dispose() => _arena.Dispose();
-
-    private static ReadOnlySpan<ushort> Bits(Tensor tensor, int first, int count, float[] values, ushort[] buffer)
-    {
-        if (tensor.Type == ElementType.BFloat16)
-        {
-            return System.Runtime.InteropServices.MemoryMarshal.Cast<byte, ushort>(tensor.RowBytes(first, count));
-        }
-
-        var size = count * tensor.Columns;
-        tensor.Read(first, count, values.AsSpan(0, size));
-        for (var i = 0; i < size; i++)
-        {
-            // to nearest even; checkpoints hold no NaN
-            var bits = BitConverter.SingleToUInt32Bits(values[i]);
-            buffer[i] = (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-        }
-
-        return buffer.AsSpan(0, size);
-    }
 
     // what Put is called with, so that the arena's size is known before
     private static IEnumerable<Tensor[]> Groups(ModelWeights weights)

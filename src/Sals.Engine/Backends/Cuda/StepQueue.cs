@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
@@ -44,6 +45,13 @@ internal sealed class StepQueue : IDisposable
     /// <summary>Steps that may be outstanding.</summary>
     public const int Depth = 2;
 
+    public CudaSlots Slots => _slots;
+
+    public DecodeGraphs Graphs => _graphs;
+
+    /// <summary>Stopwatch ticks that <see cref="Read"/> has waited for the device.</summary>
+    public long WaitedTicks { get; private set; }
+
     /// <summary>Runs every bucket with rows of no slot, and captures it if asked.</summary>
     public void WarmUp(bool capture)
     {
@@ -58,7 +66,9 @@ internal sealed class StepQueue : IDisposable
     /// <exception cref="CudaException">A kernel faulted.</exception>
     public void Read(int set, StepResult result)
     {
+        var start = Stopwatch.GetTimestamp();
         _sampled[set].Wait();
+        WaitedTicks += Stopwatch.GetTimestamp() - start;
         _staging[set].Read(result);
     }
 

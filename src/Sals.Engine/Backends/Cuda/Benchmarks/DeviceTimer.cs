@@ -1,0 +1,41 @@
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda.Benchmarks;
+
+/// <summary>Device time of work on a stream, by events.</summary>
+internal sealed class DeviceTimer(CudaStream stream) : IDisposable
+{
+    private readonly CudaEvent _start = new(timing: true);
+    private readonly CudaEvent _end = new(timing: true);
+
+    /// <summary>Median milliseconds of <paramref name="work"/> over <paramref name="repeats"/> runs after one that does not count.</summary>
+    public double Median(int repeats, Action work)
+    {
+        work();
+        var times = new double[repeats];
+        for (var i = 0; i < repeats; i++)
+        {
+            _start.Record(stream);
+            work();
+            _end.Record(stream);
+            _end.Wait();
+            times[i] = _end.MillisecondsSince(_start);
+        }
+
+        Array.Sort(times);
+        return times[repeats / 2];
+    }
+
+    /// <summary>Median milliseconds of one of the launches that <paramref name="work"/> enqueues, captured into a graph.</summary>
+    public double MedianOfGraph(int repeats, int launches, Action work)
+    {
+        using var graph = stream.Capture(work);
+        return Median(repeats, () => graph.Launch(stream)) / launches;
+    }
+
+    public void Dispose()
+    {
+        _start.Dispose();
+        _end.Dispose();
+    }
+}

@@ -1,0 +1,64 @@
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda.Benchmarks;
+
+/// <summary>One kind of launch of a step: those of one entry that come at the same place in every layer.</summary>
+/// <param name="Launches">In one step.</param>
+/// <param name="Microseconds">Of one launch, alone in a graph with its likes of all layers, so that weights and pages come from memory and not from a cache.</param>
+public sealed record KernelFigure(string Name, int Launches, double Microseconds)
+{
+    public double Total => Launches * Microseconds;
+}
+
+/// <summary>Where the time of a forward goes: every kind of launch timed without the others.</summary>
+internal static class KernelBreakdown
+{
+    /// <param name="work">Enqueues the forward.</param>
+    /// <param name="captured">Time graphs; else the launches as they are enqueued, which for short kernels measures the host.</param>
+    public static KernelFigure[] Measure(CudaStream stream, DeviceTimer timer, int layers, bool captured, int repeats, Action work)
+    {
+        // what is launched, in order, without running it
+        var names = new List<string>();
+        Filtered(name =>
+        {
+            names.Add(name);
+            return false;
+        });
+        var counts = names.CountBy(name => name).ToDictionary();
+        var seen = new Dictionary<string, int>();
+        var kinds = names.ConvertAll(name =>
+        {
+            var index = seen[name] = seen.GetValueOrDefault(name, -1) + 1;
+            var perLayer = counts[name] / layers;
+            return perLayer > 1 && perLayer < 8 && index < perLayer * layers ? $"{name} {(index % perLayer) + 1}/{perLayer}" : name;
+        });
+        return [.. kinds.CountBy(kind => kind).Select(kind => new KernelFigure(kind.Key, kind.Value, Time(kind.Key) * 1e3 / kind.Value))];
+
+        double Time(string kind)
+        {
+            var at = 0;
+            return captured
+                ? timer.MedianOfGraph(repeats, 1, () => Run())
+                : timer.Median(repeats, Run);
+
+            void Run()
+            {
+                at = 0;
+                Filtered(_ => kinds[at++] == kind);
+            }
+        }
+
+        void Filtered(Func<string, bool> filter)
+        {
+            stream.Filter = filter;
+            try
+            {
+                work();
+            }
+            finally
+            {
+                stream.Filter = null;
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+using System.CommandLine;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Sals.Engine.Backends.Cuda.Benchmarks;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Text;
+using Sals.Kernels.Cuda.Interop;
+using Sals.Kernels.Cuda.Runtime;
+using Sals.Server.Hosting;
+using Sals.Server.Options;
+using Spectre.Console;
+
+namespace Sals.Server.Commands;
+
+/// <summary>What sals bench step and prefill measured on a GPU, beside ceilings of the same run.</summary>
+public sealed record CudaBenchReport(
+    string Date, string Device, string Model, CudaCeilings Ceilings, double StartSeconds, IReadOnlyList<StepFigure> Steps, IReadOnlyList<PromptFigure> Prompts);
+
+/// <summary>sals bench step and sals bench prefill: single steps of the CUDA backend on random cache pages, and single prompts.</summary>
+public static class CudaBenchCommand
+{
+    private static readonly Option<bool> Kernels = new("--kernels") { Description = "Time every kind of launch of each point alone, too." };
+
+    private static readonly Option<FileInfo?> Json = new("--json") { HelpName = "FILE", Description = "Write all figures to this file as JSON, too." };
+
+    private static readonly Option<string[]> Caches = new("--caches")
+    {
+        HelpName = "PRESET",
+        AllowMultipleArgumentsPerToken = true,
+        DefaultValueFactory = _ => ["dense"],
+        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas: sals-25,latents=int8.",
+    };
+
+    public static Command Step()
+    {
+        var batches = Numbers("--batches", [1, 8], "Rows of a step.");
+        var contexts = Numbers("--contexts", [4096, 32768], "Tokens that each row reads.");
+        var steps = new Option<int>("--steps") { HelpName = "N", DefaultValueFactory = _ => 64, Description = "Steps of which the mean counts; 64 are one page of every row." };
+        var command = new Command("step", "Time decode steps on the GPU, on cache pages of random numbers.") { batches, contexts, steps, Caches, Kernels, Json };
+        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, report) =>
+        {
+            var rows = parsed.GetValue(batches)!;
+            var lengths = parsed.GetValue(contexts)!;
+            var count = parsed.GetValue(steps);
+            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() });
+            var points = rows.SelectMany(batch => lengths.Select(context => (batch, context)));
+            return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels))
+                ?? throw new SettingException($"--batches {p.batch} --contexts {p.context}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold them"))], []);
+        })));
+        return command;
+    }
+
+    public static Command Prefill()
+    {
+        var prompts = Numbers("--prompts", [4096, 32768], "Lengths of prompts, in tokens.");
+        var repeats = new Option<int>("--repeats") { HelpName = "N", DefaultValueFactory = _ => 3, Description = "Runs of each, of which the median counts." };
+        var command = new Command("prefill", "Time prompts on the GPU from submission to the first token.") { prompts, repeats, Caches, Kernels, Json };
+        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, report) =>
+        {
+            var lengths = parsed.GetValue(prompts)!;
+            var longest = Math.Min(model.Config.MaxModelLength, lengths.Max() + 1);
+            using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest });
+            return report.With(bench, [], [.. lengths.Select(tokens => bench.Prompt(Math.Min(tokens, longest - 1), parsed.GetValue(repeats), kernels: true)
+                ?? throw new SettingException($"--prompts {tokens}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold it"))]);
+        })));
+        return command;
+    }
+
+    private static int Run(
+        SalsOptions options, ParseResult parsed, Func<Engine.Backends.Cuda.CudaBackendOptions, ModelFolder, CudaBenchReport, CudaBenchReport> measure)
+    {
+        try
+        {
+            var plan = DevicePlan.For(options with { Device = DeviceChoice.Cuda }, Config(options), NativeLibraries.Probe);
+            using var folder = ModelFolder.Open(ModelLocator.ForThisProcess.Locate(options.Model), null, options.LoadFormat);
+            var report = new CudaBenchReport(DateTime.UtcNow.ToString("yyyy-MM-dd", null), "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], []);
+            foreach (var cache in parsed.GetValue(Caches)!)
+            {
+                var words = cache.Split(',', StringSplitOptions.RemoveEmptyEntries);
+                var spec = LatentSpecParser.Parse(words[0], words[1..], folder.Config);
+                var cuda = BackendPlan.CudaOptions(options, folder.Config, spec, folder.Config.VocabularySize, plan.Gpu!);
+                report = measure(cuda with { ShortenToFit = false }, folder, report);
+            }
+
+            CudaBenchTables.Print(report, AnsiConsole.Console);
+            if (parsed.GetValue(Json) is { } file)
+            {
+                File.WriteAllText(file.FullName, JsonSerializer.Serialize(report, CudaBenchJson.Default.CudaBenchReport));
+            }
+
+            return 0;
+        }
+        catch (Exception exception) when (exception is ModelLoadException or TokenizerException or SettingException or LatentSpecException or CudaException or ArgumentException)
+        {
+            Console.Error.WriteLine($"error: {exception.Message}");
+            return ServerRun.FailedExitCode;
+        }
+    }
+
+    private static ModelConfig Config(SalsOptions options) => ModelConfigReader.Read(ModelLocator.ForThisProcess.Locate(options.Model));
+
+    private static CudaBenchReport With(this CudaBenchReport report, CudaBench bench, IReadOnlyList<StepFigure> steps, IReadOnlyList<PromptFigure> prompts) => report with
+    {
+        Device = bench.Device,
+        Ceilings = bench.Ceilings,
+        StartSeconds = bench.StartSeconds,
+        Steps = [.. report.Steps, .. steps],
+        Prompts = [.. report.Prompts, .. prompts],
+    };
+
+    private static Option<int[]> Numbers(string name, int[] otherwise, string description) => new(name)
+    {
+        HelpName = "N",
+        AllowMultipleArgumentsPerToken = true,
+        DefaultValueFactory = _ => otherwise,
+        Description = description,
+    };
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]
+[JsonSerializable(typeof(CudaBenchReport))]
+internal sealed partial class CudaBenchJson : JsonSerializerContext;
