@@ -42,6 +42,7 @@ public static class BenchCommand
         var command = new Command("bench", "Measure prefill, decode and memory of a model on this machine.") { prompts, batches, contexts, repeats, json };
         command.Subcommands.Add(CudaBenchCommand.Step());
         command.Subcommands.Add(CudaBenchCommand.Prefill());
+        command.Subcommands.Add(CudaBenchCommand.Operator());
         command.SetAction(new SettingOptions(command), async (values, parsed, _) =>
         {
             try

@@ -5,6 +5,7 @@ using Sals.Engine.Backends.Cuda.Benchmarks;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
+using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Interop;
 using Sals.Kernels.Cuda.Runtime;
 using Sals.Server.Hosting;
@@ -15,7 +16,8 @@ namespace Sals.Server.Commands;
 
 /// <summary>What sals bench step and prefill measured on a GPU, beside ceilings of the same run.</summary>
 public sealed record CudaBenchReport(
-    string Date, string Device, string Model, CudaCeilings Ceilings, double StartSeconds, IReadOnlyList<StepFigure> Steps, IReadOnlyList<PromptFigure> Prompts);
+    string Date, string Device, string Model, CudaCeilings Ceilings, double StartSeconds, IReadOnlyList<StepFigure> Steps, IReadOnlyList<PromptFigure> Prompts,
+    IReadOnlyList<OperatorFigure> Operators);
 
 /// <summary>sals bench step and sals bench prefill: single steps of the CUDA backend on random cache pages, and single prompts.</summary>
 public static class CudaBenchCommand
@@ -38,12 +40,12 @@ public static class CudaBenchCommand
         var contexts = Numbers("--contexts", [4096, 32768], "Tokens that each row reads.");
         var steps = new Option<int>("--steps") { HelpName = "N", DefaultValueFactory = _ => 64, Description = "Steps of which the mean counts; 64 are one page of every row." };
         var command = new Command("step", "Time decode steps on the GPU, on cache pages of random numbers.") { batches, contexts, steps, Caches, Kernels, Json };
-        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, report) =>
+        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, cache, report) =>
         {
             var rows = parsed.GetValue(batches)!;
             var lengths = parsed.GetValue(contexts)!;
             var count = parsed.GetValue(steps);
-            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() });
+            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() }, cache);
             var points = rows.SelectMany(batch => lengths.Select(context => (batch, context)));
             return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels))
                 ?? throw new SettingException($"--batches {p.batch} --contexts {p.context}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold them"))], []);
@@ -56,40 +58,98 @@ public static class CudaBenchCommand
         var prompts = Numbers("--prompts", [4096, 32768], "Lengths of prompts, in tokens.");
         var repeats = new Option<int>("--repeats") { HelpName = "N", DefaultValueFactory = _ => 3, Description = "Runs of each, of which the median counts." };
         var command = new Command("prefill", "Time prompts on the GPU from submission to the first token.") { prompts, repeats, Caches, Kernels, Json };
-        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, report) =>
+        command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, cache, report) =>
         {
             var lengths = parsed.GetValue(prompts)!;
             var longest = Math.Min(model.Config.MaxModelLength, lengths.Max() + 1);
-            using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest });
+            using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest }, cache);
             return report.With(bench, [], [.. lengths.Select(tokens => bench.Prompt(Math.Min(tokens, longest - 1), parsed.GetValue(repeats), kernels: true)
                 ?? throw new SettingException($"--prompts {tokens}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold it"))]);
         })));
         return command;
     }
 
-    private static int Run(
-        SalsOptions options, ParseResult parsed, Func<Engine.Backends.Cuda.CudaBackendOptions, ModelFolder, CudaBenchReport, CudaBenchReport> measure)
+    public static Command Operator()
     {
-        try
+        var heads = new Option<string[]>("--heads")
+        {
+            HelpName = "HQ/HK",
+            AllowMultipleArgumentsPerToken = true,
+            DefaultValueFactory = _ => ["32/8", "32/32"],
+            Description = "Query heads and KV heads of 128 channels.",
+        };
+        var batches = Numbers("--batches", [1, 8, 16, 32], "Rows of a step.");
+        var contexts = Numbers("--contexts", [1024, 2048, 4096, 8192, 32768, 131072], "Tokens that each row reads.");
+        var command = new Command("op", "Time the attention of one layer on the GPU, from queries to head outputs, for every cache, batch and context.")
+        {
+            heads, batches, contexts, Caches, Json,
+        };
+        command.SetAction((parsed, _) => Task.FromResult(Guarded(() =>
+        {
+            var found = NativeLibraries.Probe();
+            var gpu = found.Usable ? found.Devices.First(device => device.Problem is null) : throw new SettingException($"sals bench op: {DevicePlan.Missing(found)}");
+            var options = new Engine.Backends.Cuda.CudaBackendOptions { Device = gpu.Ordinal, MaxModelLength = 1, Spec = LatentSpec.Dense(1), KernelCacheFolder = KernelCache.DefaultFolder };
+            var (device, ceilings) = CudaCeilings.Measure(gpu.Ordinal, options.KernelCacheFolder);
+            var figures = new List<OperatorFigure>();
+            foreach (var shape in parsed.GetValue(heads)!)
+            {
+                var counts = shape.Split('/');
+                if (counts.Length != 2 || !int.TryParse(counts[0], out var queries) || !int.TryParse(counts[1], out var keys) || keys < 1 || queries % keys != 0)
+                {
+                    throw new SettingException($"--heads: expected query heads and KV heads such as 32/8, found '{shape}'");
+                }
+
+                foreach (var cache in parsed.GetValue(Caches)!)
+                {
+                    figures.AddRange(OperatorBench.Run(queries, keys, cache, Words(cache), parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
+                }
+            }
+
+            return Finish(new CudaBenchReport(Today, device, "one layer's attention", ceilings, 0, [], [], figures), parsed);
+        })));
+        return command;
+    }
+
+    private static string Today => DateTime.UtcNow.ToString("yyyy-MM-dd", null);
+
+    private static string[] Words(string cache) => cache.Split(',', StringSplitOptions.RemoveEmptyEntries);
+
+    private static int Run(
+        SalsOptions options, ParseResult parsed, Func<Engine.Backends.Cuda.CudaBackendOptions, ModelFolder, string, CudaBenchReport, CudaBenchReport> measure)
+    {
+        return Guarded(() =>
         {
             var plan = DevicePlan.For(options with { Device = DeviceChoice.Cuda }, Config(options), NativeLibraries.Probe);
             using var folder = ModelFolder.Open(ModelLocator.ForThisProcess.Locate(options.Model), null, options.LoadFormat);
-            var report = new CudaBenchReport(DateTime.UtcNow.ToString("yyyy-MM-dd", null), "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], []);
+            var report = new CudaBenchReport(Today, "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], [], []);
             foreach (var cache in parsed.GetValue(Caches)!)
             {
-                var words = cache.Split(',', StringSplitOptions.RemoveEmptyEntries);
-                var spec = LatentSpecParser.Parse(words[0], words[1..], folder.Config);
+                var words = Words(cache);
+                var spec = LatentSpecParser.Parse(words[0], words[1..], folder.Config, LatentFormat.BFloat16);
                 var cuda = BackendPlan.CudaOptions(options, folder.Config, spec, folder.Config.VocabularySize, plan.Gpu!);
-                report = measure(cuda with { ShortenToFit = false }, folder, report);
+                report = measure(cuda with { ShortenToFit = false }, folder, cache, report);
             }
 
-            CudaBenchTables.Print(report, AnsiConsole.Console);
-            if (parsed.GetValue(Json) is { } file)
-            {
-                File.WriteAllText(file.FullName, JsonSerializer.Serialize(report, CudaBenchJson.Default.CudaBenchReport));
-            }
+            return Finish(report, parsed);
+        });
+    }
 
-            return 0;
+    private static int Finish(CudaBenchReport report, ParseResult parsed)
+    {
+        CudaBenchTables.Print(report, AnsiConsole.Console);
+        if (parsed.GetValue(Json) is { } file)
+        {
+            File.WriteAllText(file.FullName, JsonSerializer.Serialize(report, CudaBenchJson.Default.CudaBenchReport));
+        }
+
+        return 0;
+    }
+
+    private static int Guarded(Func<int> body)
+    {
+        try
+        {
+            return body();
         }
         catch (Exception exception) when (exception is ModelLoadException or TokenizerException or SettingException or LatentSpecException or CudaException or ArgumentException)
         {

@@ -44,6 +44,22 @@ internal static class CudaBenchTables
             console.Write(table);
         }
 
+        if (report.Operators.Count > 0)
+        {
+            var table = Table("heads", "cache", "rows", "context", "us", "x dense", "cache read", "TB/s", "floor us", "of floor", "stages, us");
+            foreach (var o in report.Operators)
+            {
+                // the dense cache of the same run is what a compressed one must beat
+                var dense = report.Operators.FirstOrDefault(d => d.Cache == "dense" && d.Problem is null && (d.Heads, d.Batch, d.Context) == (o.Heads, o.Batch, o.Context));
+                table.AddRow(o.Heads, o.Cache, Text($"{o.Batch}"), Text($"{o.Context:#,0}"), o.Problem ?? Text($"{o.Microseconds:0.0}"),
+                    dense is null || o.Problem is not null ? "" : Text($"{dense.Microseconds / o.Microseconds:0.00}"), MemoryBudget.Bytes(o.Bytes), Text($"{o.BytesPerSecond / 1e12:0.00}"),
+                    Text($"{o.FloorMicroseconds:0.0}"), Text($"{o.FloorShare:0%}"),
+                    Markup.Escape(string.Join(", ", o.Stages.Select(stage => Text($"{stage.Name} {stage.Microseconds:0.0}")))));
+            }
+
+            console.Write(table);
+        }
+
         foreach (var s in report.Steps.Where(s => s.Kernels.Count > 0))
         {
             Kernels(console, Text($"{s.Cache}, {s.Batch} x {s.Context:#,0}: {s.DeviceMilliseconds:0.000} ms"), s.Kernels);

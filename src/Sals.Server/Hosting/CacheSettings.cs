@@ -16,7 +16,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
 
     /// <summary>
     /// The basis is --basis, else the one in the model's folder. With an explicit preset and neither, one is made from bundled text and kept in the user's
-    /// cache folder; auto is dense then.
+    /// cache folder; auto is dense then. Random weights get a random one.
     /// </summary>
     /// <param name="tokenizer">Needed to make a basis; null = --skip-tokenizer-init.</param>
     /// <param name="say">Told when a basis is going to be made.</param>
@@ -32,6 +32,11 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
             if (spec.IsDense)
             {
                 return new CacheSettings(spec, null, options.KvCache == "auto" && !exists ? Why(file, options) : null);
+            }
+
+            if (options.LoadFormat == LoadFormat.Dummy && !exists)
+            {
+                return new CacheSettings(spec, RandomLatentBasis.Of(spec, folder.Config));
             }
 
             var fingerprint = ModelFingerprint.Of(folder.Weights);

@@ -52,7 +52,7 @@ public sealed record DevicePlan(DeviceProbe? Gpu, string? Note = null)
         : options.BasisFile is not null ? "--basis"
         : null;
 
-    private static string Missing(CudaProbe probe) =>
+    internal static string Missing(CudaProbe probe) =>
         probe.Libraries.FirstOrDefault(library => library.Problem is not null)?.Problem
         ?? probe.Problem
         ?? string.Join(' ', probe.Devices.Select(device => $"GPU {device.Ordinal} ({device.Name}): {device.Problem}"));

@@ -107,12 +107,13 @@ internal sealed class BenchSequences : IDisposable
         }
     }
 
-    /// <summary>Writes the lengths that the next step starts from again, after work that moved only the device's.</summary>
-    public void RestoreLengths()
+    /// <summary>Writes the device's lengths again, after or before work that moves only them.</summary>
+    /// <param name="back">Tokens before the length that the next step starts from.</param>
+    public void RestoreLengths(int back = 0)
     {
         for (var slot = 0; slot < _sequences.Count; slot++)
         {
-            SetLength(slot, _sequences[slot].Length);
+            SetLength(slot, _sequences[slot].Length - back);
         }
     }
 

@@ -32,22 +32,29 @@ public sealed record PromptFigure(
 /// <summary>Measures a CUDA backend without an engine around it. One instance per cache; used by one thread.</summary>
 public sealed class CudaBench : IDisposable
 {
+    /// <summary>Tokens before the context at which graphs are replayed, which lengthen the sequences without asking.</summary>
+    private const int Replayed = 16;
+
     private readonly CudaDevice _device;
     private readonly CudaBackend _backend;
     private readonly BenchSequences _sequences;
     private readonly DeviceTimer _timer;
     private readonly ModelConfig _model;
+    private readonly string _cache;
     private readonly long _weightBytes;
 
     /// <exception cref="CudaException">No usable GPU, or not enough of its memory.</exception>
-    public CudaBench(ModelWeights weights, CudaBackendOptions options)
+    /// <param name="cache">Name of the cache in figures.</param>
+    /// <param name="ceilings">Null = measured before the backend is made.</param>
+    public CudaBench(ModelWeights weights, CudaBackendOptions options, string cache, CudaCeilings? ceilings = null)
     {
+        _cache = cache;
         _model = weights.Config;
         var kernels = new KernelCache(options.KernelCacheFolder);
         _device = new CudaDevice(options.Device);
         try
         {
-            Ceilings = CudaCeilings.Measure(_device, kernels);
+            Ceilings = ceilings ?? CudaCeilings.Measure(_device, kernels);
             var start = Stopwatch.GetTimestamp();
             _backend = new CudaBackend(weights, options);
             StartSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
@@ -62,13 +69,13 @@ public sealed class CudaBench : IDisposable
         }
     }
 
-    /// <summary>Measured in this process before the backend was made.</summary>
+    /// <summary>Measured in this process.</summary>
     public CudaCeilings Ceilings { get; }
 
     /// <summary>From options to a backend that is ready.</summary>
     public double StartSeconds { get; }
 
-    public string Device => $"{_device.Name}, {_device.Architecture}, CUDA {_device.DriverVersion}";
+    public string Device => CudaCeilings.Describe(_device);
 
     public BackendInfo Info => _backend.Info;
 
@@ -106,13 +113,14 @@ public sealed class CudaBench : IDisposable
             var host = wall - (new TimeSpan((_backend.Queue.WaitedTicks - waited) * TimeSpan.TicksPerSecond / Stopwatch.Frequency).TotalMilliseconds / steps);
             var held = _sequences.Bytes;
             _sequences.Collect();
+            _sequences.RestoreLengths(Replayed);
+            var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch));
             var figures = kernels ? Kernels(batch) : [];
-            var device = _timer.Median(10, () => _backend.Queue.Graphs.Run(batch));
             _sequences.RestoreLengths();
-            var cache = batch * RowBytes(context);
+            var cache = batch * CacheTraffic.BytesRead(_backend.Cache.Layout, context);
             var rate = (_weightBytes + cache) / wall * 1e3;
             return new StepFigure(
-                Info.Spec.Name, batch, context, wall, slowest * 1e3 / Stopwatch.Frequency, device, host * 1e3, _weightBytes, cache, held, rate,
+                _cache, batch, context, wall, slowest * 1e3 / Stopwatch.Frequency, device, host * 1e3, _weightBytes, cache, held, rate,
                 rate / Ceilings.ReadBytesPerSecond, figures);
         }
         finally
@@ -120,6 +128,81 @@ public sealed class CudaBench : IDisposable
             _sequences.Clear();
         }
     }
+
+    /// <summary>Tokens behind the measured length that <see cref="Operator"/> needs room for.</summary>
+    internal const int OperatorTail = 2 * PageLayout.PageSize;
+
+    /// <summary>The attention operator alone, per layer, in a backend without graphs; null when the cache does not hold such a batch.</summary>
+    internal OperatorFigure? Operator(string heads, int batch, int context)
+    {
+        const int page = PageLayout.PageSize;
+        try
+        {
+            for (var i = 0; i < batch; i++)
+            {
+                if (!_sequences.TryAdd(context - 1, context + OperatorTail))
+                {
+                    return null;
+                }
+            }
+
+            _sequences.Step();
+            _sequences.Collect();
+            _backend.Stream.Synchronize();
+            var (layers, layout) = (_model.LayerCount, _backend.Cache.Layout);
+            var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator);
+            var together = KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, IsOperator) * 1e3 / layers;
+            var projection = Info.Spec.IsDense ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name == "skinny_gemm_store") * 1e3 / layers
+                * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
+
+            // behind the length that counts: a page's worth of steps with the flush alone, and as many with nothing
+            var flush = Info.Spec.IsDense ? 0 : Math.Max(0, Pages(name => name.StartsWith("flush", StringComparison.Ordinal)) - Pages(_ => false)) / page;
+            if (!Info.Spec.IsDense)
+            {
+                stages = [.. stages, new KernelFigure("scoring query, its share of the product", layers, projection), new KernelFigure("flush, a step's share", layers, flush * 1e3 / layers)];
+            }
+
+            var total = together + projection + (flush * 1e3 / layers);
+            var bytes = batch * CacheTraffic.BytesRead(layout, context) / layers;
+            var floor = Info.Spec.IsDense
+                ? bytes / Ceilings.ReadBytesPerSecond
+                : (batch * CacheTraffic.Scored(layout, context) / Ceilings.ReadBytesPerSecond)
+                    + Math.Max(batch * CacheTraffic.Attended(layout, context) / Ceilings.ReadBytesPerSecond, batch * CacheTraffic.Reconstruction(layout, context) / Ceilings.MatrixFlopsPerSecond);
+            return new OperatorFigure(heads, _cache, batch, context, total, bytes, bytes / total * 1e6, floor * 1e6, floor * 1e6 / total, stages);
+        }
+        finally
+        {
+            _sequences.Clear();
+        }
+
+        void Forward() => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(batch));
+
+        // milliseconds of the steps of a page, of which only some launches run
+        double Pages(Func<string, bool> filter)
+        {
+            _backend.Stream.Filter = filter;
+            try
+            {
+                var time = 0.0;
+                for (var i = 0; i < page; i++)
+                {
+                    time += _timer.Once(_sequences.Step);
+                }
+
+                _sequences.Collect();
+                return time;
+            }
+            finally
+            {
+                _backend.Stream.Filter = null;
+            }
+        }
+    }
+
+    /// <summary>Launches between the rotated queries, keys and values of a decode step and the heads' outputs.</summary>
+    private static bool IsOperator(string name) =>
+        !name.StartsWith("prefill", StringComparison.Ordinal)
+        && (name.Contains("attend", StringComparison.Ordinal) || name.Contains("score", StringComparison.Ordinal) || name.Contains("select", StringComparison.Ordinal));
 
     /// <summary>Null when the prompt is longer than the backend serves.</summary>
     public PromptFigure? Prompt(int tokens, int repeats, bool kernels)
@@ -159,7 +242,7 @@ public sealed class CudaBench : IDisposable
             : [];
         var linear = Linear(tokens) / Total("cublaslt");
         return new PromptFigure(
-            Info.Spec.Name, tokens, median, tokens / median * 1e3, linear, Attention(tokens) / Total("prefill_attend"), linear / Ceilings.MatrixFlopsPerSecond, figures);
+            _cache, tokens, median, tokens / median * 1e3, linear, Attention(tokens) / Total("prefill_attend"), linear / Ceilings.MatrixFlopsPerSecond, figures);
 
         double Total(string begin) => figures.Where(f => f.Name.StartsWith(begin, StringComparison.Ordinal)).Sum(f => f.Total) / 1e6;
     }
@@ -174,27 +257,10 @@ public sealed class CudaBench : IDisposable
 
     private KernelFigure[] Kernels(int rows)
     {
-        var figures = KernelBreakdown.Measure(_backend.Stream, _timer, _model.LayerCount, captured: true, 10, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows)));
-        _sequences.RestoreLengths();
-        return figures;
-    }
-
-    /// <summary>Bytes of cache that one row's step reads at this length, of all layers.</summary>
-    private long RowBytes(int length)
-    {
-        var (spec, layout) = (Info.Spec, _backend.Cache.Layout);
-        var exact = 2L * layout.ExactPlaneBytes / PageLayout.PageSize;
-        var dense = spec.DenseLayers.Length * exact * length;
-        if (spec.IsDense)
-        {
-            return dense;
-        }
-
-        var window = length - CacheTimeline.WindowStart(length, spec) + CacheTimeline.SinkCount(length, spec);
-        var selected = CacheTimeline.SelectedCount(length, spec);
-        var candidates = CacheTimeline.CandidateCount(length, spec);
-        var scan = candidates > selected ? (long)candidates * layout.ScorePlaneBytes / PageLayout.PageSize : 0;
-        return dense + (spec.SparseLayers.Length * (scan + ((long)selected * layout.LatentLayerBytes / PageLayout.PageSize) + (window * exact)));
+        _sequences.RestoreLengths(Replayed);
+        _backend.Queue.Graphs.Run(rows);
+        return KernelBreakdown.Measure(
+            _backend.Stream, _timer, _model.LayerCount, captured: true, Replayed - 4, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows)));
     }
 
     /// <summary>Floating-point operations of the products of all layers; a multiply-add is two.</summary>

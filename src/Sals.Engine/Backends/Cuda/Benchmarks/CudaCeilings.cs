@@ -17,6 +17,16 @@ public sealed record CudaCeilings(double ReadBytesPerSecond, double CopyBytesPer
     private const int MatrixSize = 8192;
     private const int Repeats = 15;
 
+    /// <summary>Of a device by its number, with the device's description.</summary>
+    /// <exception cref="CudaException">No usable GPU, or not enough of its memory.</exception>
+    public static (string Device, CudaCeilings Ceilings) Measure(int ordinal, string? kernelCacheFolder)
+    {
+        using var device = new CudaDevice(ordinal);
+        return (Describe(device), Measure(device, new KernelCache(kernelCacheFolder)));
+    }
+
+    internal static string Describe(CudaDevice device) => $"{device.Name}, {device.Architecture}, CUDA {device.DriverVersion}";
+
     /// <summary>Takes some 4 GiB of device memory for about a second.</summary>
     internal static CudaCeilings Measure(CudaDevice device, KernelCache kernels)
     {

@@ -15,15 +15,21 @@ internal sealed class DeviceTimer(CudaStream stream) : IDisposable
         var times = new double[repeats];
         for (var i = 0; i < repeats; i++)
         {
-            _start.Record(stream);
-            work();
-            _end.Record(stream);
-            _end.Wait();
-            times[i] = _end.MillisecondsSince(_start);
+            times[i] = Once(work);
         }
 
         Array.Sort(times);
         return times[repeats / 2];
+    }
+
+    /// <summary>Milliseconds of one run.</summary>
+    public double Once(Action work)
+    {
+        _start.Record(stream);
+        work();
+        _end.Record(stream);
+        _end.Wait();
+        return _end.MillisecondsSince(_start);
     }
 
     /// <summary>Median milliseconds of one of the launches that <paramref name="work"/> enqueues, captured into a graph.</summary>

@@ -15,11 +15,12 @@ internal static class KernelBreakdown
 {
     /// <param name="work">Enqueues the forward.</param>
     /// <param name="captured">Time graphs; else the launches as they are enqueued, which for short kernels measures the host.</param>
-    public static KernelFigure[] Measure(CudaStream stream, DeviceTimer timer, int layers, bool captured, int repeats, Action work)
+    /// <param name="wanted">Names to look at; null = all.</param>
+    public static KernelFigure[] Measure(CudaStream stream, DeviceTimer timer, int layers, bool captured, int repeats, Action work, Func<string, bool>? wanted = null)
     {
         // what is launched, in order, without running it
         var names = new List<string>();
-        Filtered(name =>
+        Filtered(stream, work, name =>
         {
             names.Add(name);
             return false;
@@ -32,33 +33,37 @@ internal static class KernelBreakdown
             var perLayer = counts[name] / layers;
             return perLayer > 1 && perLayer < 8 && index < perLayer * layers ? $"{name} {(index % perLayer) + 1}/{perLayer}" : name;
         });
-        return [.. kinds.CountBy(kind => kind).Select(kind => new KernelFigure(kind.Key, kind.Value, Time(kind.Key) * 1e3 / kind.Value))];
 
-        double Time(string kind)
+        // last what the others' inputs depend on: plan_step moves on by a token each time
+        return [.. kinds.Zip(names).OrderBy(pair => pair.Second == "plan_step").Where(pair => wanted?.Invoke(pair.Second) ?? true).CountBy(pair => pair.First)
+            .Select(kind => new KernelFigure(kind.Key, kind.Value, Milliseconds(kind.Key) * 1e3 / kind.Value))];
+
+        double Milliseconds(string kind)
         {
-            var at = 0;
-            return captured
-                ? timer.MedianOfGraph(repeats, 1, () => Run())
-                : timer.Median(repeats, Run);
+            return captured ? timer.MedianOfGraph(repeats, 1, Run) : timer.Median(repeats, Run);
 
             void Run()
             {
-                at = 0;
-                Filtered(_ => kinds[at++] == kind);
+                var at = 0;
+                Filtered(stream, work, _ => kinds[at++] == kind);
             }
         }
+    }
 
-        void Filtered(Func<string, bool> filter)
+    /// <summary>Median milliseconds of all launches that <paramref name="wanted"/> names, one behind the other in a graph.</summary>
+    public static double Time(CudaStream stream, DeviceTimer timer, int repeats, Action work, Func<string, bool> wanted) =>
+        timer.MedianOfGraph(repeats, 1, () => Filtered(stream, work, wanted));
+
+    private static void Filtered(CudaStream stream, Action work, Func<string, bool> filter)
+    {
+        stream.Filter = filter;
+        try
         {
-            stream.Filter = filter;
-            try
-            {
-                work();
-            }
-            finally
-            {
-                stream.Filter = null;
-            }
+            work();
+        }
+        finally
+        {
+            stream.Filter = null;
         }
     }
 }
