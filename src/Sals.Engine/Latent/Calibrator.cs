@@ -48,7 +48,7 @@ public sealed class Calibrator
     public Action<CalibrationProgress>? Progress { get; init; }
 
     /// <summary>Runs to the end, writes the basis file atomically and removes the state.</summary>
-    /// <exception cref="OperationCanceledException">Stopped between two sequences or layers; what is done is saved.</exception>
+    /// <exception cref="OperationCanceledException">Stopped between two groups of sequences or two layers; what is done is saved.</exception>
     public void Run(string output, TimeProvider time, CancellationToken stop)
     {
         Directory.CreateDirectory(_stateFolder);
@@ -73,7 +73,7 @@ public sealed class Calibrator
     {
         var (keys, next) = LoadSums();
         var saved = time.GetTimestamp();
-        for (; next < _text.Sequences.Count; next++)
+        while (next < _text.Sequences.Count)
         {
             if (stop.IsCancellationRequested)
             {
@@ -81,11 +81,18 @@ public sealed class Calibrator
                 stop.ThrowIfCancellationRequested();
             }
 
-            _backend.AccumulateKeyCovariance(_text.Sequences[next], keys);
-            Progress?.Invoke(new CalibrationProgress("key statistics", next + 1, _text.Sequences.Count));
+            // never stopped within a group, whose sums may not be in the set yet
+            var end = Math.Min(next + _backend.SequenceGroup, _text.Sequences.Count);
+            for (; next < end; next++)
+            {
+                _backend.AccumulateKeyCovariance(_text.Sequences[next], keys);
+                Progress?.Invoke(new CalibrationProgress("key statistics", next + 1, _text.Sequences.Count));
+            }
+
+            _backend.CollectKeyCovariance(keys);
             if (time.GetElapsedTime(saved) >= SaveInterval)
             {
-                SaveSums(keys, next + 1);
+                SaveSums(keys, next);
                 saved = time.GetTimestamp();
             }
         }
@@ -144,7 +151,7 @@ public sealed class Calibrator
     private (LatentBasisLayer Basis, float[] Spectrum) Basis(double[] covariance, double[] subtracted, double[] remaining)
     {
         var width = _model.KeyWidth;
-        var eigen = SymmetricEigen.Of(covariance, width);
+        var eigen = _backend.Decompose(covariance, width);
         float[] spectrum = [.. eigen.Values.Select(v => (float)Math.Max(0, v))];
         float[] latentMean = [.. Enumerable.Range(0, _rank).Select(i => (float)TensorPrimitives.Dot(eigen.Vector(i), remaining))];
         var vectors = new float[_rank * width];

@@ -82,6 +82,24 @@ public sealed class CovarianceSet
         _counts[layer] += keys.Length / Width;
     }
 
+    /// <summary>Adds the sums over keys that were gathered elsewhere.</summary>
+    /// <param name="count">Keys in the sums.</param>
+    /// <param name="sum">[D]</param>
+    /// <param name="moment">[D, D] sums of outer products; only the upper triangle is read later.</param>
+    /// <exception cref="ArgumentException">A sum is not finite; nothing has been added then.</exception>
+    public void AddSums(int layer, long count, ReadOnlySpan<double> sum, ReadOnlySpan<double> moment)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(count);
+        if (!TensorPrimitives.IsFiniteAll(sum) || !TensorPrimitives.IsFiniteAll(moment))
+        {
+            throw new ArgumentException($"layer {layer}: a key has a value that is not finite", nameof(moment));
+        }
+
+        _counts[layer] += count;
+        TensorPrimitives.Add(_sums[layer], sum, _sums[layer]);
+        TensorPrimitives.Add(_moments[layer], moment, _moments[layer]);
+    }
+
     /// <summary>Adds everything <paramref name="other"/> has gathered, as if its sums were single keys: not bit-equal to one pass.</summary>
     /// <exception cref="ArgumentException">Another number of layers or another width.</exception>
     public void Merge(CovarianceSet other)
@@ -93,9 +111,7 @@ public sealed class CovarianceSet
 
         for (int layer = 0; layer < LayerCount; layer++)
         {
-            _counts[layer] += other._counts[layer];
-            TensorPrimitives.Add(_sums[layer], other._sums[layer], _sums[layer]);
-            TensorPrimitives.Add(_moments[layer], other._moments[layer], _moments[layer]);
+            AddSums(layer, other._counts[layer], other._sums[layer], other._moments[layer]);
         }
     }
 

@@ -35,18 +35,25 @@ public sealed class SymmetricEigen
 
         // column-major or row-major is one for a symmetric matrix; MathNet works on its own copy
         var evd = new DenseMatrix(size, size, matrix).Evd(Symmetricity.Symmetric);
-        double[] ascending = [.. evd.EigenValues.Select(value => value.Real)];
-        double[] columns = evd.EigenVectors.ToColumnMajorArray();
+        return From([.. evd.EigenValues.Select(value => value.Real)], evd.EigenVectors.ToColumnMajorArray());
+    }
+
+    /// <summary>What a solver found, put into the reproducible form.</summary>
+    /// <param name="found">[N], in any order.</param>
+    /// <param name="rows">[N, N], row i = unit eigenvector of found[i].</param>
+    public static SymmetricEigen From(double[] found, double[] rows)
+    {
+        int size = found.Length;
 
         // stable, so that equal values keep one order
-        int[] order = [.. Enumerable.Range(0, size).OrderByDescending(i => ascending[i])];
+        int[] order = [.. Enumerable.Range(0, size).OrderByDescending(i => found[i])];
         double[] values = new double[size];
-        double[] vectors = new double[matrix.Length];
+        double[] vectors = new double[rows.Length];
         for (int i = 0; i < size; i++)
         {
-            values[i] = ascending[order[i]];
+            values[i] = found[order[i]];
             var vector = vectors.AsSpan(i * size, size);
-            columns.AsSpan(order[i] * size, size).CopyTo(vector);
+            rows.AsSpan(order[i] * size, size).CopyTo(vector);
             Orient(vector);
         }
 

@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Sals.Kernels.Cuda.Interop;
 
 /// <summary>
-/// Finds the three native libraries by their versioned names on first use, never earlier: a machine without a GPU runs everything else.
+/// Finds the native libraries by their versioned names on first use, never earlier: a machine without a GPU runs everything else.
 /// Order: the folders of SALS_CUDA_LIBRARY_PATH, the system's loader, then the folders where toolkits and containers put them.
 /// </summary>
 public static class NativeLibraries
@@ -47,7 +47,7 @@ public static class NativeLibraries
     }
 
     /// <summary>Loads a library once and remembers the answer, also when there is none.</summary>
-    /// <param name="library"><see cref="Driver.Library"/>, <see cref="Nvrtc.Library"/> or <see cref="CublasLt.Library"/>.</param>
+    /// <param name="library"><see cref="Driver.Library"/>, <see cref="Nvrtc.Library"/>, <see cref="CublasLt.Library"/> or <see cref="Cusolver.Library"/>.</param>
     internal static LibrarySearch Find(string library)
     {
         // the driver's version orders the toolkit's candidates; asked outside the lock since that call resolves the driver
@@ -76,7 +76,10 @@ public static class NativeLibraries
         var majors = driverMajor == 0
             ? ToolkitMajors
             : [.. ToolkitMajors.Where(m => m <= driverMajor), .. ToolkitMajors.Where(m => m > driverMajor)];
-        return [.. majors.Select(m => $"lib{library}.so.{m}"), $"lib{library}.so"];
+
+        // cuSOLVER counts one behind its toolkit
+        var behind = library == Cusolver.Library ? 1 : 0;
+        return [.. majors.Select(m => $"lib{library}.so.{m - behind}"), $"lib{library}.so"];
     }
 
     /// <param name="names">File names, best first.</param>
@@ -139,7 +142,7 @@ public static class NativeLibraries
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? searchPath)
     {
-        if (name is not (Driver.Library or Nvrtc.Library or CublasLt.Library))
+        if (name is not (Driver.Library or Nvrtc.Library or CublasLt.Library or Cusolver.Library))
         {
             return 0;
         }
@@ -166,6 +169,7 @@ internal sealed record LibrarySearch(nint Handle, string? Path, IReadOnlyList<st
     {
         Driver.Library => "The CUDA driver (libcuda.so.1)",
         Nvrtc.Library => "NVRTC, CUDA's run-time compiler (libnvrtc.so.12 or .13)",
+        Cusolver.Library => "cuSOLVER (libcusolver.so.11 or .12)",
         _ => "cuBLASLt (libcublasLt.so.12 or .13)",
     };
 
@@ -173,6 +177,7 @@ internal sealed record LibrarySearch(nint Handle, string? Path, IReadOnlyList<st
     {
         Driver.Library => "Without it no GPU can be used; the CPU backend needs none of this.",
         Nvrtc.Library => "It compiles the GPU kernels at the first start on a machine.",
+        Cusolver.Library => "It computes eigenvectors for calibration; serving needs none.",
         _ => "It runs the large matrix products of prefill.",
     };
 
@@ -180,6 +185,7 @@ internal sealed record LibrarySearch(nint Handle, string? Path, IReadOnlyList<st
     {
         Driver.Library => "Install the NVIDIA driver, or give the container access to the GPU (docker run --gpus all).",
         Nvrtc.Library => $"Install the CUDA toolkit's NVRTC package, or name its folder in {NativeLibraries.PathVariable}.",
+        Cusolver.Library => $"Install the CUDA toolkit's cuSOLVER package, or name its folder in {NativeLibraries.PathVariable}.",
         _ => $"Install the CUDA toolkit's cuBLAS package, or name its folder in {NativeLibraries.PathVariable}.",
     };
 }

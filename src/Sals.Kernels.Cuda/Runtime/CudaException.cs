@@ -46,6 +46,14 @@ internal static class Check
         }
     }
 
+    public static void Ok(CusolverStatus status, [CallerArgumentExpression(nameof(status))] string call = "")
+    {
+        if (status != CusolverStatus.Success)
+        {
+            throw new CudaException($"cuSOLVER status {(int)status} ({status}) from {call}", status == CusolverStatus.AllocationFailed);
+        }
+    }
+
     private static unsafe void Throw(DriverStatus status, string call)
     {
         var text = Driver.cuGetErrorString(status, out var bytes) == DriverStatus.Success ? Marshal.PtrToStringUTF8((nint)bytes) : "unknown error";

@@ -2,11 +2,13 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Diagnostics;
 using System.Globalization;
-using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
+using Sals.Kernels.Cuda.Interop;
+using Sals.Kernels.Cuda.Runtime;
 using Sals.Server.Hosting;
+using Sals.Server.Options;
 using Spectre.Console;
 
 namespace Sals.Server.Commands;
@@ -31,7 +33,8 @@ public static class CalibrateCommand
         var length = new Option<int>("--length") { HelpName = "N", DefaultValueFactory = _ => 4096, Description = "Tokens of a sequence; at most the model's longest." };
         var ranks = new Option<string>("--ranks") { HelpName = "LIST", DefaultValueFactory = _ => "0.25,0.125", Description = "Shares of the key width the file must serve." };
         var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder." };
-        var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, output };
+        var device = new Option<DeviceChoice>("--device") { HelpName = "auto|cpu|cuda", DefaultValueFactory = _ => DeviceChoice.Auto, Description = "Where; auto takes a GPU that serves the model." };
+        var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, output, device };
         sequences.Validators.Add(AtLeast(1));
         length.Validators.Add(AtLeast(16));
         command.SetAction((parsed, stop) => Task.Run(() =>
@@ -40,9 +43,9 @@ public static class CalibrateCommand
             {
                 return Run(
                     parsed.GetValue(model), parsed.GetValue(data)!, parsed.GetValue(sequences), parsed.GetValue(length), parsed.GetValue(ranks)!, parsed.GetValue(output),
-                    AnsiConsole.Console, stop);
+                    parsed.GetValue(device), AnsiConsole.Console, stop);
             }
-            catch (Exception e) when (e is ModelLoadException or TokenizerException or LatentBasisException or IOException or UnauthorizedAccessException or ArgumentException)
+            catch (Exception e) when (e is ModelLoadException or TokenizerException or LatentBasisException or SettingException or CudaException or IOException or UnauthorizedAccessException or ArgumentException)
             {
                 Console.Error.WriteLine($"error: {e.Message}");
                 return CommandSettings.InvalidExitCode;
@@ -51,7 +54,7 @@ public static class CalibrateCommand
         return command;
     }
 
-    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, string? output, IAnsiConsole console, CancellationToken stop)
+    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, string? output, DeviceChoice choice, IAnsiConsole console, CancellationToken stop)
     {
         var path = ModelLocator.ForThisProcess.Locate(name);
         using var folder = ModelFolder.Open(path);
@@ -68,7 +71,9 @@ public static class CalibrateCommand
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"The text holds {text.Sequences.Count} sequences, not the {count} asked for."));
         }
 
-        using var backend = new CpuBackend(folder.Weights, new CpuBackendOptions { Slots = 1, MaxModelLength = length, CacheBytes = 1, Spec = LatentSpec.Dense(config.LayerCount) });
+        var device = DevicePlan.For(SalsOptions.Default with { Device = choice, KvCache = "dense", MaxSequences = 1 }, config, NativeLibraries.Probe);
+        Console.WriteLine(device.Note ?? $"Device: {device.Gpu?.Name ?? "cpu"}");
+        using var backend = CalibrationBackend.Open(folder, device, length);
         var watch = Stopwatch.StartNew();
         try
         {

@@ -74,6 +74,30 @@ public class CalibratorTests
     }
 
     [Fact]
+    public void Backend_that_gathers_in_groups_adds_the_same_groups_after_an_interruption()
+    {
+        using var folder = new TemporaryFolder();
+        using var weights = TinyModel.Build(Config);
+        using var cpu = Backend(weights);
+        var text = Text(7, 40);
+        using var grouped = new GroupedBackend(cpu, 3);
+        New(grouped, weights, text, folder["state"]).Run(folder["whole"], TimeProvider.System, CancellationToken.None);
+        Assert.Equal([3, 3, 1], grouped.Collected);
+        for (var stopAfter = 1; stopAfter <= 7; stopAfter++)
+        {
+            using var stop = new CancellationTokenSource();
+            var steps = 0;
+            using var first = new GroupedBackend(cpu, 3);
+            Assert.Throws<OperationCanceledException>(
+                () => New(first, weights, text, folder["state"], _ => StopAt(++steps, stopAfter, stop)).Run(folder["resumed"], TimeProvider.System, stop.Token));
+            using var second = new GroupedBackend(cpu, 3);
+            New(second, weights, text, folder["state"]).Run(folder["resumed"], TimeProvider.System, CancellationToken.None);
+            Assert.Equal([3, 3, 1], [.. first.Collected, .. second.Collected]);
+            Assert.Equal(File.ReadAllBytes(folder["whole"]), File.ReadAllBytes(folder["resumed"]));
+        }
+    }
+
+    [Fact]
     public void State_of_another_text_is_not_continued()
     {
         using var folder = new TemporaryFolder();
@@ -184,6 +208,40 @@ public class CalibratorTests
         Assert.NotEqual(text.Fingerprint, CalibrationText.Cut([documents], tokenizer, 3, 50).Fingerprint);
         Assert.InRange(CalibrationText.Cut([documents], tokenizer, 1000, 50).Sequences.Count, 5, 100);
         Assert.Contains("at least one sequence of 5000", Assert.Throws<ArgumentException>(() => CalibrationText.Cut(["short"], tokenizer, 1, 5000)).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>Keeps its sums to itself until they are collected, as a device does.</summary>
+    private sealed class GroupedBackend(CpuBackend cpu, int group) : ICalibrationBackend
+    {
+        private CovarianceSet _own = new(Config.LayerCount, Config.KeyWidth);
+        private int _sequences;
+
+        /// <summary>Sequences of each collection.</summary>
+        public List<int> Collected { get; } = [];
+
+        public int MaxCalibrationLength => cpu.MaxCalibrationLength;
+
+        public int SequenceGroup => group;
+
+        public void AccumulateKeyCovariance(ReadOnlySpan<int> tokens, CovarianceSet keys)
+        {
+            cpu.AccumulateKeyCovariance(tokens, _own);
+            _sequences++;
+        }
+
+        public void CollectKeyCovariance(CovarianceSet keys)
+        {
+            keys.Merge(_own);
+            Collected.Add(_sequences);
+            (_own, _sequences) = (new CovarianceSet(Config.LayerCount, Config.KeyWidth), 0);
+        }
+
+        public SymmetricEigen Decompose(double[] matrix, int size) => cpu.Decompose(matrix, size);
+
+        public void Dispose()
+        {
+            // the CPU backend is the test's
+        }
     }
 
     private static void StopAt(int step, int last, CancellationTokenSource stop)

@@ -105,7 +105,7 @@ public class GoldenTextTests
     }
 
     /// <summary>Folder with tests/golden: SALS_ROOT, or the first above the working directory.</summary>
-    private static string Root()
+    internal static string Root()
     {
         var folder = Environment.GetEnvironmentVariable("SALS_ROOT") ?? Directory.GetCurrentDirectory();
         while (!Directory.Exists(Path.Combine(folder, "tests", "golden")))

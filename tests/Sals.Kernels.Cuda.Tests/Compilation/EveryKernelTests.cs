@@ -2,6 +2,7 @@ using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.Ceiling;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
+using Sals.Kernels.Cuda.Kernels.KeyCovariance;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
 using Sals.Kernels.Cuda.Kernels.PrefillStore;
@@ -79,6 +80,7 @@ public class EveryKernelTests
         yield return CeilingKernel.Program();
         yield return DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages);
         yield return PrefillAttendKernel.Program(headSize, queryHeads, keyHeads);
+        yield return KeyCovarianceKernel.Program(headSize, queryHeads, keyHeads);
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);
     }
 }

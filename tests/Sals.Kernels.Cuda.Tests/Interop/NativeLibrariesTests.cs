@@ -17,6 +17,10 @@ public class NativeLibrariesTests
         Assert.Equal(["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"], NativeLibraries.FileNames("cublasLt", 0));
 
     [Fact]
+    public void Solver_counts_one_behind_its_toolkit() =>
+        Assert.Equal(["libcusolver.so.11", "libcusolver.so.12", "libcusolver.so"], NativeLibraries.FileNames("cusolver", 12));
+
+    [Fact]
     public void Driver_is_looked_up_by_its_versioned_name_first() =>
         Assert.Equal("libcuda.so.1", NativeLibraries.FileNames("cuda", 0)[0]);
 

@@ -173,6 +173,15 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
         _forward.AccumulateKeys(tokens, keys);
     }
 
+    public int SequenceGroup => 1;
+
+    public void CollectKeyCovariance(CovarianceSet keys)
+    {
+        // every key is in the set already
+    }
+
+    public SymmetricEigen Decompose(double[] matrix, int size) => SymmetricEigen.Of(matrix, size);
+
     public void Dispose() => _team.Dispose();
 
     private void Run(StepPlan plan, StepResult result)

@@ -16,7 +16,7 @@ namespace Sals.Engine.Backends.Cuda;
 public sealed class CudaBackend : IStepBackend
 {
     /// <summary>Tokens of a prompt that go through a layer's products together.</summary>
-    private const int Chunk = 1024;
+    internal const int Chunk = 1024;
 
     /// <summary>Capacity of the second lane, for prompts that need not wait behind a long one.</summary>
     private const int ShortLane = 16384;
@@ -40,7 +40,7 @@ public sealed class CudaBackend : IStepBackend
         Validate(_model, options);
         try
         {
-            var device = Own(new CudaDevice(options.Device));
+            var device = Device = Own(new CudaDevice(options.Device));
             _stream = Own(new CudaStream());
             var slots = options.Slots;
             var layout = new PageLayout(_model, options.Spec, ElementType.BFloat16);
@@ -109,12 +109,14 @@ public sealed class CudaBackend : IStepBackend
 
     internal CudaStream Stream => _stream;
 
-    /// <summary>For benches, which set lengths without a prefill and time parts of the forward.</summary>
+    /// <summary>For benches and calibration, which use parts of the forward without steps.</summary>
     internal StepQueue Queue => _queue;
 
     internal StepArena Arena => _arena;
 
     internal CudaForward Forward => _forward;
+
+    internal CudaDevice Device { get; }
 
     public StepTicket Submit(StepPlan plan)
     {

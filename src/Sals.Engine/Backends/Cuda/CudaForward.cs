@@ -43,6 +43,8 @@ internal sealed class CudaForward
 
     private int QkvWidth => _model.QueryWidth + (2 * _model.KeyWidth);
 
+    public CudaLayer Layer(int layer) => _weights.Layers[layer];
+
     /// <summary>One token of every row of the step, from its input to its sample.</summary>
     /// <param name="rows">Rows of the bucket; padding rows name slot SLOTS.</param>
     public void Decode(int rows)
@@ -116,6 +118,28 @@ internal sealed class CudaForward
         Sample(_arena.Slots, result, count);
     }
 
+    /// <summary>Runs a prompt from the first lane's token 0 through all layers and shows every chunk's keys before rope; nothing reaches the cache.</summary>
+    /// <param name="tokens">[count]</param>
+    /// <param name="keys">Gets (layer, [rows, (HQ + 2 HK) DH] as projected, rows).</param>
+    public void ShowKeys(DevicePtr<int> tokens, int count, Action<int, DevicePtr<ushort>, int> keys)
+    {
+        var lane = _arena.Lanes[0];
+        for (var layer = 0; layer < _model.LayerCount; layer++)
+        {
+            for (var first = 0; first < count; first += _chunk)
+            {
+                var rows = Math.Min(_chunk, count - first);
+                var hidden = lane.Hidden + ((long)first * H);
+                if (layer == 0)
+                {
+                    _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, tokens + first, hidden, rows);
+                }
+
+                PrefillChunk(layer, hidden, lane.Keys, lane.Values, first, rows, keys);
+            }
+        }
+    }
+
     /// <summary>One layer over tokens [first, first + count) of the first lane, to time it: on an embedding, since zeros run faster than data.</summary>
     public void RunLayerForTiming(int first, int count)
     {
@@ -125,10 +149,12 @@ internal sealed class CudaForward
         PrefillChunk(0, hidden, lane.Keys, lane.Values, first, count);
     }
 
-    private void PrefillChunk(int layer, DevicePtr<ushort> hidden, DevicePtr<ushort> keys, DevicePtr<ushort> values, int first, int count)
+    private void PrefillChunk(
+        int layer, DevicePtr<ushort> hidden, DevicePtr<ushort> keys, DevicePtr<ushort> values, int first, int count, Action<int, DevicePtr<ushort>, int>? show = null)
     {
         var w = _weights.Layers[layer];
         ProjectQueryKeyValue(w, hidden, count, decode: false);
+        show?.Invoke(layer, _arena.QueryKeyValue, count);
         _kernels.Rope.LaunchLane(_stream, _arena.QueryKeyValue, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), _arena.Rope, keys, values, first, count);
         _kernels.PrefillAttend.Launch(_stream, _arena.QueryKeyValue, keys, values, _arena.Attended, first, count);
         FinishLayer(w, hidden, count, decode: false);
