@@ -2,6 +2,7 @@ using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.Ceiling;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
+using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.KeyCovariance;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
@@ -11,6 +12,9 @@ using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.Rope;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
+using Sals.Kernels.Cuda.Kernels.ScoreSelect;
+using Sals.Kernels.Cuda.Kernels.ScoringQuery;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SiluMul;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Xunit;
@@ -82,5 +86,46 @@ public class EveryKernelTests
         yield return PrefillAttendKernel.Program(headSize, queryHeads, keyHeads);
         yield return KeyCovarianceKernel.Program(headSize, queryHeads, keyHeads);
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);
+        foreach (var shape in LatentShapes(headSize, queryHeads, keyHeads, maxPages))
+        {
+            yield return ScoreSelectKernel.Program(shape);
+            yield return FlushPagesKernel.Program(shape);
+            yield return ScoringQueryKernel.Program(shape);
+        }
+    }
+
+    // both presets, one with each format of latents; three bits and plain fp16 values with ranks that are no power of two
+    private static IEnumerable<LatentShape> LatentShapes(int headSize, int queryHeads, int keyHeads, int maxPages)
+    {
+        var width = headSize * keyHeads;
+        if (queryHeads % 2 != 0)
+        {
+            yield return Shape(48, 3, true);
+            yield return Shape(48, 16, false);
+            yield break;
+        }
+
+        yield return Shape(width / 4, 4, true);
+        yield return Shape(width / 8, 2, false);
+
+        LatentShape Shape(int rank, int valueBits, bool int8) => new()
+        {
+            HeadSize = headSize,
+            QueryHeads = queryHeads,
+            KeyHeads = keyHeads,
+            MaxPages = valueBits == 3 ? 16384 : maxPages,
+            Rank = rank,
+            ScoreRank = (rank / 2 + 15) / 16 * 16,
+            SinkTokens = 16,
+            RecentTokens = 64,
+            Sparsity = 8,
+            CriticalMin = 432,
+            CriticalMax = 2048,
+            DenseBelow = 2048,
+            ValueBits = valueBits,
+            ValueGroup = 32,
+            Int8 = int8,
+            SelectedStride = 2048,
+        };
     }
 }

@@ -4,7 +4,7 @@ namespace Sals.Kernels.Cuda.Kernels.Shared;
 
 /// <summary>The latent basis of one layer in device memory: latent = U^T (key - mean), key ~ U latent + mean, keys before rope.</summary>
 /// <param name="Reconstruct">[D, R] bf16: U, for int8 latents with column r multiplied by scale[r], so that codes are its operand.</param>
-/// <param name="Projection">[2, R, D] fp16 bits: U^T as the sum of two halves, as FlushPagesKernel.PackProjection makes it.</param>
+/// <param name="Projection">[2, R, D] fp16 bits: U^T as the sum of two halves, as PackedProjection.Pack makes it.</param>
 /// <param name="Mean">[D], zeros for a basis that is not centred.</param>
 /// <param name="Scale">[R], value of code 1.</param>
 /// <param name="InverseScale">[R], 0 where the scale is 0.</param>

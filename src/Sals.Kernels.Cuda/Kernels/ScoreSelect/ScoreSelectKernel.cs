@@ -1,0 +1,123 @@
+using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.Shared;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Kernels.Cuda.Kernels.ScoreSelect;
+
+/// <summary>Launcher of score_select.cu: scores the latent tokens of each row and lists the best.</summary>
+public sealed class ScoreSelectKernel
+{
+    private const int Threads = 512;
+    private const int Bins = 1024;
+    private readonly Kernel _kernel;
+    private readonly int _blocks;
+
+    /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
+    public ScoreSelectKernel(KernelModule module, int multiprocessors)
+    {
+        _kernel = module.Get("score_select");
+        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, 0));
+    }
+
+    /// <param name="shape">RS at most 1,024.</param>
+    public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>("score_select.cu", shape.Defines());
+
+    /// <param name="qkv">[B, stride] bf16; scoring query [RS] at element (HQ + 2 HK) DH</param>
+    /// <param name="stride">Elements of a row, a multiple of 8.</param>
+    /// <param name="inputs">Position and slot as plan_step left them.</param>
+    /// <param name="latentTable">[SLOTS + 1, MAXP]</param>
+    /// <param name="pages">Cache arena.</param>
+    /// <param name="layerOffset">Byte offset of the layer's score plane in a latent page.</param>
+    /// <param name="basis">Its scale (int8 only), latent mean and variance are read.</param>
+    /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>, at least <paramref name="rows"/> rows.</param>
+    /// <param name="selected">[B, YMAX]; rows in which every candidate is selected are not written</param>
+    public void Launch(
+        CudaStream stream,
+        DevicePtr<ushort> qkv,
+        int stride,
+        StepInputs inputs,
+        DevicePtr<uint> latentTable,
+        DevicePtr<byte> pages,
+        long layerOffset,
+        in DeviceBasis basis,
+        Workspace workspace,
+        DevicePtr<int> selected,
+        int rows)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, PlanStepKernel.MaxRows);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(stride % 8, 0);
+        var arguments = new Arguments
+        {
+            Qkv = qkv,
+            Position = inputs.Position,
+            Slot = inputs.Slot,
+            Table = latentTable,
+            Pages = pages,
+            Scale = basis.Scale,
+            Mean = basis.LatentMean,
+            Variance = basis.LatentVariance,
+            Keys = workspace.Keys,
+            Histogram = workspace.Histogram,
+            Ticket = workspace.Ticket,
+            Mask = workspace.Mask,
+            Selected = selected,
+            LayerOffset = layerOffset,
+            QkvStride = stride,
+            Rows = rows,
+        };
+        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments);
+    }
+
+    /// <summary>Scores of a step, and the counters that say when a row is complete. One serves all layers.</summary>
+    /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
+    /// <param name="Histogram">[B, 1024]</param>
+    /// <param name="Ticket">[B]</param>
+    /// <param name="Mask">[B, MAXP * 2]; null where it fits in shared memory</param>
+    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
+    {
+        private const int PageTokens = 64;
+        private const int SharedMaskPages = 4096;
+
+        /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
+        public static long Bytes(int rows, int maxPages) =>
+            DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens)
+            + DeviceArena.SizeOf<uint>((long)rows * Bins)
+            + DeviceArena.SizeOf<int>(rows)
+            + (maxPages > SharedMaskPages ? DeviceArena.SizeOf<uint>(2L * rows * maxPages) : 0);
+
+        /// <summary>Takes it from an arena and clears the counters.</summary>
+        public static Workspace Take(DeviceArena arena, CudaStream stream, int rows, int maxPages)
+        {
+            var workspace = new Workspace(
+                arena.Take<uint>((long)rows * maxPages * PageTokens),
+                arena.Take<uint>((long)rows * Bins),
+                arena.Take<int>(rows),
+                maxPages > SharedMaskPages ? arena.Take<uint>(2L * rows * maxPages) : default);
+            stream.Fill(workspace.Histogram, (long)rows * Bins, 0);
+            stream.Fill(workspace.Ticket, rows, 0);
+            return workspace;
+        }
+    }
+
+    private struct Arguments
+    {
+        public DevicePtr<ushort> Qkv;
+        public DevicePtr<int> Position;
+        public DevicePtr<int> Slot;
+        public DevicePtr<uint> Table;
+        public DevicePtr<byte> Pages;
+        public DevicePtr<float> Scale;
+        public DevicePtr<float> Mean;
+        public DevicePtr<float> Variance;
+        public DevicePtr<uint> Keys;
+        public DevicePtr<uint> Histogram;
+        public DevicePtr<int> Ticket;
+        public DevicePtr<uint> Mask;
+        public DevicePtr<int> Selected;
+        public long LayerOffset;
+        public int QkvStride;
+        public int Rows;
+    }
+}
