@@ -8,6 +8,7 @@ using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
 using Sals.Kernels.Cuda.Kernels.PrefillStore;
 using Sals.Kernels.Cuda.Kernels.RandomFill;
+using Sals.Kernels.Cuda.Kernels.ReconstructPages;
 using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.Rope;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
@@ -17,6 +18,7 @@ using Sals.Kernels.Cuda.Kernels.ScoringQuery;
 using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SiluMul;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
+using Sals.Kernels.Cuda.Kernels.SparseAttend;
 using Xunit;
 
 namespace Sals.Kernels.Cuda.Tests.Compilation;
@@ -91,6 +93,8 @@ public class EveryKernelTests
             yield return ScoreSelectKernel.Program(shape);
             yield return FlushPagesKernel.Program(shape);
             yield return ScoringQueryKernel.Program(shape);
+            yield return SparseAttendKernel.Program(shape);
+            yield return ReconstructPagesKernel.Program(shape);
         }
     }
 
@@ -106,6 +110,7 @@ public class EveryKernelTests
         }
 
         yield return Shape(width / 4, 4, true);
+        yield return Shape(width / 4, 4, false);
         yield return Shape(width / 8, 2, false);
 
         LatentShape Shape(int rank, int valueBits, bool int8) => new()

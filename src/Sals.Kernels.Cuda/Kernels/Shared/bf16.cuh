@@ -25,3 +25,10 @@ __device__ __forceinline__ void widen8(const uint4& packed, float (&out)[8]) {
 __device__ __forceinline__ uint4 narrow8(const float (&in)[8]) {
     return make_uint4(narrow2(in[0], in[1]), narrow2(in[2], in[3]), narrow2(in[4], in[5]), narrow2(in[6], in[7]));
 }
+
+// a - b of both halves
+__device__ __forceinline__ u32 subtract2(u32 a, u32 b) {
+    u32 difference;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(difference) : "r"(b), "r"(0xbf80bf80u), "r"(a));
+    return difference;
+}
