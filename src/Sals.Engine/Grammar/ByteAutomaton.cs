@@ -144,7 +144,12 @@ internal sealed class ByteAutomaton
 
         foreach (var (rule, back) in node.Calls)
         {
-            if (place.Frame.Depth + _nfa[back].Need <= GrammarLimits.StackDepth
+            if (_nfa[back].IsTail)
+            {
+                // returns where this rule returns: lists written as recursion need no depth
+                Open(_nfa.Start(rule), place.Frame);
+            }
+            else if (place.Frame.Depth + _nfa[back].Need <= GrammarLimits.StackDepth
                 && place.Frame.Depth + 1 + _nfa[_nfa.Start(rule)].Need <= GrammarLimits.StackDepth)
             {
                 Open(_nfa.Start(rule), Push(back, place.Frame));

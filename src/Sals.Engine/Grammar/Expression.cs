@@ -24,6 +24,9 @@ internal abstract record Expression
     /// <summary>The text's UTF-8 bytes.</summary>
     public static Expression Literal(string text) => new Sequence([.. Encoding.UTF8.GetBytes(text).Select(value => new Bytes(value, value))]);
 
+    /// <summary>The special token of that text, as <see cref="TokenTrie"/> spells it.</summary>
+    public static Expression Special(string text) => Of(new Bytes(TokenTrie.SpecialMark, TokenTrie.SpecialMark), Literal(text));
+
     public static Expression Of(params Expression[] items) => new Sequence(items);
 
     public static Expression Any(params Expression[] items) => new Choice(items);

@@ -14,33 +14,14 @@ public sealed class GrammarCompiler
 
     public TokenTrie Trie => _trie.Value;
 
-    /// <summary>Any JSON object.</summary>
-    public TokenGrammar JsonObject() => Find("object", "", nfa => nfa.NewRule(new JsonText(nfa).AnyObject));
-
-    /// <exception cref="GrammarException">The schema is wrong, uses what cannot be kept, or is too large.</exception>
-    public TokenGrammar JsonSchema(JsonElement schema) => Find("schema", schema.GetRawText(), nfa => JsonSchemaGrammar.Compile(nfa, schema));
-
-    /// <summary>Texts that match as a whole.</summary>
-    /// <exception cref="GrammarException">The pattern is wrong, uses what is not supported, or is too large.</exception>
-    public TokenGrammar Regex(string pattern) => Find("regex", pattern, nfa => nfa.NewRule(RegexGrammar.Parse(pattern, set => set.Utf8(), search: false)));
-
-    /// <summary>One of these texts, none of them empty.</summary>
-    public TokenGrammar Choice(IReadOnlyList<string> choices) =>
-        Find("choice", string.Join('\0', choices), nfa => nfa.NewRule(new Expression.Choice([.. choices.Select(Expression.Literal)])));
-
-    private TokenGrammar Find(string kind, string source, Func<Nfa, int> build)
+    /// <exception cref="GrammarException">The source is wrong, uses what cannot be kept, or is too large.</exception>
+    public TokenGrammar Compile(GrammarSource source)
     {
-        if (source.Length > GrammarLimits.SourceLength)
-        {
-            throw new GrammarException("", $"expected at most {GrammarLimits.SourceLength} characters, found {source.Length}");
-        }
-
-        var key = $"{kind}\0{source}";
         lock (_gate)
         {
             for (var node = _recent.First; node is not null; node = node.Next)
             {
-                if (node.Value.Key == key)
+                if (node.Value.Key == source.Key)
                 {
                     _recent.Remove(node);
                     _recent.AddFirst(node);
@@ -57,10 +38,10 @@ public sealed class GrammarCompiler
         }
 
         var nfa = new Nfa(Environment.TickCount64 + (long)GrammarLimits.CompileTime.TotalMilliseconds);
-        var grammar = new TokenGrammar(nfa, build(nfa), trie);
+        var grammar = new TokenGrammar(nfa, source.Build(nfa, trie), trie);
         lock (_gate)
         {
-            _recent.AddFirst((key, grammar));
+            _recent.AddFirst((source.Key, grammar));
             if (_recent.Count > GrammarLimits.Cached)
             {
                 _recent.RemoveLast();
@@ -69,4 +50,15 @@ public sealed class GrammarCompiler
 
         return grammar;
     }
+
+    public TokenGrammar JsonObject() => Compile(GrammarSource.JsonObject());
+
+    /// <inheritdoc cref="Compile"/>
+    public TokenGrammar JsonSchema(JsonElement schema) => Compile(GrammarSource.JsonSchema(schema));
+
+    /// <inheritdoc cref="Compile"/>
+    public TokenGrammar Regex(string pattern) => Compile(GrammarSource.Regex(pattern));
+
+    /// <inheritdoc cref="Compile"/>
+    public TokenGrammar Choice(IReadOnlyList<string> choices) => Compile(GrammarSource.Choice(choices));
 }

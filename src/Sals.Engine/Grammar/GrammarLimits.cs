@@ -6,7 +6,13 @@ public static class GrammarLimits
     /// <summary>Characters of a schema, a regular expression, or all choices together.</summary>
     public const int SourceLength = 65536;
 
-    /// <summary>Nesting of a schema and of groups in a regular expression.</summary>
+    /// <summary>Characters of the schemas of all tools together.</summary>
+    public const int ToolsLength = 4 * SourceLength;
+
+    /// <summary>Most that a pattern or grammar may repeat a part by a number.</summary>
+    public const int Repeat = 5000;
+
+    /// <summary>Nesting of a schema and of groups in a regular expression or grammar.</summary>
     public const int SourceDepth = 64;
 
     /// <summary>Calls nested in the output; a value in a value costs two or three.</summary>

@@ -10,6 +10,7 @@ internal sealed class Nfa
 
     private readonly List<Node> _nodes = [];
     private readonly List<(int Start, int End)> _rules = [];
+    private readonly Dictionary<int, string> _names = [];
     private readonly long _deadline;
     private int _parts;
 
@@ -27,8 +28,14 @@ internal sealed class Nfa
     public Node this[int state] => _nodes[state];
 
     /// <summary>A number for a rule whose states come later.</summary>
-    public int NewRule()
+    /// <param name="name">For messages; null for a rule that no source names.</param>
+    public int NewRule(string? name = null)
     {
+        if (name is not null)
+        {
+            _names[_rules.Count] = name;
+        }
+
         _rules.Add((NewState(), NewState()));
         _nodes[_rules[^1].End].IsEnd = true;
         return _rules.Count - 1;
@@ -87,10 +94,60 @@ internal sealed class Nfa
         }
     }
 
+    /// <summary>Bytes of a text that ends where <paramref name="mark"/> is first met, FF (a special token) left out; gives the state behind the mark.</summary>
+    public int EmitUntil(byte[] mark, int from)
+    {
+        var states = new int[mark.Length + 1];
+        states[0] = from;
+        for (var i = 1; i < states.Length; i++)
+        {
+            states[i] = NewState();
+        }
+
+        for (var matched = 0; matched < mark.Length; matched++)
+        {
+            var targets = new int[255];
+            for (var value = 0; value < targets.Length; value++)
+            {
+                targets[value] = Longest(mark, matched, (byte)value);
+            }
+
+            for (int low = 0, high; low < targets.Length; low = high)
+            {
+                for (high = low + 1; high < targets.Length && targets[high] == targets[low]; high++)
+                {
+                }
+
+                Count();
+                _nodes[states[matched]].Bytes.Add(((byte)low, (byte)(high - 1), states[targets[low]]));
+            }
+        }
+
+        return states[^1];
+    }
+
+    /// <summary>How much of the mark the text ends with, after so much of it and one more byte.</summary>
+    private static int Longest(byte[] mark, int matched, byte next)
+    {
+        ReadOnlySpan<byte> text = [.. mark.AsSpan(0, matched), next];
+        var length = text.Length;
+        while (!text.EndsWith(mark.AsSpan(0, length)))
+        {
+            length--;
+        }
+
+        return length;
+    }
+
     /// <summary>Checks that something matches and that no rule calls itself before a byte, and finds the depth every state needs.</summary>
     public void Seal(int root)
     {
         RefuseLeftRecursion();
+        foreach (var node in _nodes)
+        {
+            node.IsTail = EndsOnly(node);
+        }
+
         for (var changed = true; changed;)
         {
             changed = false;
@@ -105,8 +162,24 @@ internal sealed class Nfa
 
         if (_nodes[Start(root)].Need >= Never)
         {
-            throw new GrammarException("", $"nothing can match it, or only values that are nested more than {GrammarLimits.NeededDepth / 3} deep");
+            throw new GrammarException("", $"nothing can match it, or only texts that are nested too deeply (values: more than {GrammarLimits.NeededDepth / 3} deep)");
         }
+    }
+
+    /// <summary>Nothing but the rule's end follows: a call that returns here need not be remembered.</summary>
+    private bool EndsOnly(Node node)
+    {
+        for (var steps = 0; steps < 16 && node.Bytes.Count == 0 && node.Calls.Count == 0; steps++)
+        {
+            if (node.IsEnd || node.Skips.Count != 1)
+            {
+                return node.IsEnd && node.Skips.Count == 0;
+            }
+
+            node = _nodes[node.Skips[0]];
+        }
+
+        return false;
     }
 
     public void CheckTime()
@@ -157,7 +230,7 @@ internal sealed class Nfa
 
         foreach (var (rule, back) in node.Calls)
         {
-            need = Math.Min(need, Math.Max(_nodes[Start(rule)].Need + 1, _nodes[back].Need));
+            need = Math.Min(need, Math.Max(_nodes[Start(rule)].Need + (_nodes[back].IsTail ? 0 : 1), _nodes[back].Need));
         }
 
         // deeper needs count as unreachable everywhere, so that what a place can do does not depend on the depth of its stack
@@ -190,11 +263,13 @@ internal sealed class Nfa
         }
     }
 
-    private static void Follow(int rule, HashSet<int>[] left, byte[] marks, int depth)
+    private void Follow(int rule, HashSet<int>[] left, byte[] marks, int depth)
     {
         if (marks[rule] == 1 || depth > 4 * GrammarLimits.StackDepth)
         {
-            throw new GrammarException("", "a $ref leads back to itself without an object or a list between");
+            throw new GrammarException("", _names.TryGetValue(rule, out var name)
+                ? $"the rule '{name}' calls itself before it has matched a character (left recursion)"
+                : "a $ref leads back to itself without an object or a list between");
         }
 
         if (marks[rule] == 2)
@@ -262,6 +337,9 @@ internal sealed class Nfa
 
         /// <summary>The rule returns here.</summary>
         public bool IsEnd { get; set; }
+
+        /// <summary>Only the rule's end follows; known once sealed.</summary>
+        public bool IsTail { get; set; }
 
         /// <summary>Least depth of calls on a way to the rule's end.</summary>
         public int Need { get; set; } = Never;

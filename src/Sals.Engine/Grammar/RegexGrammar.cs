@@ -8,8 +8,6 @@ namespace Sals.Engine.Grammar;
 /// </summary>
 internal sealed class RegexGrammar
 {
-    private const int MaxRepeat = 5000;
-
     private static readonly CodePoints Digit = new([('0', '9')]);
     private static readonly CodePoints Word = new([('0', '9'), ('A', 'Z'), ('a', 'z'), ('_', '_')]);
     private static readonly CodePoints Space = new([('\t', '\r'), (' ', ' ')]);
@@ -161,9 +159,9 @@ internal sealed class RegexGrammar
         while (_at < End && _text[_at] is >= '0' and <= '9')
         {
             value = value * 10 + _text[_at++] - '0';
-            if (value > MaxRepeat)
+            if (value > GrammarLimits.Repeat)
             {
-                throw Wrong($"expected at most {MaxRepeat} repetitions");
+                throw Wrong($"expected at most {GrammarLimits.Repeat} repetitions");
             }
         }
 

@@ -23,6 +23,11 @@ public sealed class TokenGrammar
         _path = new State[trie.MaxLength + 1];
         nfa.Seal(root);
         _automaton = new ByteAutomaton(nfa, root);
+        if (!Initial.Continues)
+        {
+            throw new GrammarException("", "it allows the empty text only");
+        }
+
         Warm();
     }
 

@@ -4,10 +4,13 @@ namespace Sals.Engine.Grammar;
 
 /// <summary>
 /// The bytes of all ordinary tokens as a trie in preorder, so that a walk is one pass over arrays and a subtree is skipped by one jump.
-/// Special tokens are not in it. Immutable.
+/// Special tokens are spelt as <see cref="SpecialMark"/>, which no UTF-8 text has, and their name: only a grammar that asks for one lets it through. Immutable.
 /// </summary>
 public sealed class TokenTrie
 {
+    /// <summary>First byte of a special token's spelling.</summary>
+    internal const byte SpecialMark = 0xFF;
+
     private readonly byte[][] _tokens;
 
     /// <param name="maskBits">Bits of a mask, V of the backend.</param>
@@ -105,10 +108,20 @@ public sealed class TokenTrie
         var tokens = new byte[Math.Min(maskBits, tokenizer.VocabularySize)][];
         for (var id = 0; id < tokens.Length; id++)
         {
-            tokens[id] = tokenizer.IsSpecial(id) || excluded.Contains(id) || tokenizer.TokenText(id) is null ? [] : tokenizer.TokenBytes(id).ToArray();
+            var bytes = excluded.Contains(id) || tokenizer.TokenText(id) is null ? [] : tokenizer.TokenBytes(id);
+            // pieces with the mark are part of no text
+            tokens[id] = !tokenizer.IsSpecial(id) ? bytes.Contains(SpecialMark) ? [] : bytes.ToArray()
+                : bytes.Length > 0 ? [SpecialMark, .. bytes] : [];
         }
 
         return new TokenTrie(maskBits, tokens);
+    }
+
+    /// <summary>Whether there is a special token of that text.</summary>
+    internal bool HasSpecial(string text)
+    {
+        byte[] spelling = [SpecialMark, .. System.Text.Encoding.UTF8.GetBytes(text)];
+        return Array.Exists(_tokens, token => token.AsSpan().SequenceEqual(spelling));
     }
 
     /// <summary>Bytes of a token; empty for one that no grammar allows.</summary>

@@ -10,6 +10,7 @@ public sealed class Detokenizer
 {
     private readonly Tokenizer _tokenizer;
     private readonly bool _skipSpecialTokens;
+    private readonly IReadOnlySet<int> _kept;
     private readonly System.Text.Decoder _utf8 = new UTF8Encoding(encoderShouldEmitUTF8Identifier: false).GetDecoder();
     private char[] _chars = new char[64];
     private bool _stripSpace;
@@ -19,8 +20,10 @@ public sealed class Detokenizer
     /// <param name="atTextStart">
     /// The first id starts a text: sentencepiece vocabularies drop its leading space then. False for what follows a prompt.
     /// </param>
-    public Detokenizer(Tokenizer tokenizer, bool skipSpecialTokens, bool atTextStart = false)
+    /// <param name="kept">Special tokens that yield their text all the same; null = none.</param>
+    public Detokenizer(Tokenizer tokenizer, bool skipSpecialTokens, bool atTextStart = false, IReadOnlySet<int>? kept = null)
     {
+        _kept = kept ?? new HashSet<int>();
         _tokenizer = tokenizer;
         _skipSpecialTokens = skipSpecialTokens;
         _stripSpace = atTextStart && tokenizer.StripsLeadingSpace;
@@ -29,7 +32,7 @@ public sealed class Detokenizer
     /// <summary>Text that is complete now that <paramref name="id"/> is known; often one word, possibly empty.</summary>
     public string Append(int id)
     {
-        if (_skipSpecialTokens && _tokenizer.IsSpecial(id))
+        if (_skipSpecialTokens && _tokenizer.IsSpecial(id) && !_kept.Contains(id))
         {
             return "";
         }

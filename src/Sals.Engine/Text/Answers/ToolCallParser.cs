@@ -1,0 +1,84 @@
+using System.Text;
+
+namespace Sals.Engine.Text.Answers;
+
+/// <summary>
+/// Finds tool calls in text that comes character by character, so that the outcome cannot depend on how it was cut. What looks like a call and is none is
+/// content; a call whose arguments stop being JSON keeps them as they were written, for its receiver to judge.
+/// </summary>
+internal abstract class ToolCallParser
+{
+    private readonly AnswerLayout _layout;
+    private readonly StringBuilder _blanks = new();
+    private int _calls;
+
+    protected ToolCallParser(AnswerLayout layout) => _layout = layout;
+
+    public static ToolCallParser? For(AnswerLayout layout) => layout.Calls switch
+    {
+        null => null,
+        ToolCallFormat.Hermes => new HermesParser(layout),
+        ToolCallFormat.Llama => new LlamaParser(layout),
+        _ => new MistralParser(layout),
+    };
+
+    public abstract void Take(char c, PartList parts);
+
+    /// <summary>The answer has ended.</summary>
+    public void Finish(PartList parts)
+    {
+        End(parts);
+        if (_calls == 0)
+        {
+            parts.Add(AnswerPartKind.Content, _blanks);
+        }
+    }
+
+    protected abstract void End(PartList parts);
+
+    protected AnswerLayout Layout => _layout;
+
+    /// <summary>The call that is being read is left out.</summary>
+    private bool Silent => _layout.OneCall && _calls > 0;
+
+    protected CallReader NewReader(Func<string, bool> accepts, bool onlyKnownKeys) => new(_calls, Silent, accepts, onlyKnownKeys);
+
+    protected CallReader NewReader(string name) => new(_calls, Silent, name);
+
+    protected void CallEnded() => _calls++;
+
+    /// <summary>Arguments that are no JSON.</summary>
+    protected void Broken(StringBuilder text, PartList parts)
+    {
+        if (!Silent)
+        {
+            parts.Add(AnswerPartKind.Arguments, text, _calls);
+        }
+    }
+
+    /// <summary>Blanks wait for what follows: before a call and at the end behind one they mean nothing.</summary>
+    protected void Content(char c, PartList parts)
+    {
+        if (char.IsWhiteSpace(c))
+        {
+            _blanks.Append(c);
+            return;
+        }
+
+        parts.Add(AnswerPartKind.Content, _blanks);
+        _blanks.Clear();
+        parts.Add(AnswerPartKind.Content, c);
+    }
+
+    protected void Content(string text, PartList parts)
+    {
+        foreach (var c in text)
+        {
+            Content(c, parts);
+        }
+    }
+
+    protected void Content(StringBuilder text, PartList parts) => Content(text.ToString(), parts);
+
+    protected void DropBlanks() => _blanks.Clear();
+}
