@@ -65,6 +65,9 @@ public sealed class FakeBackend : IStepBackend
     /// <summary>Called at each Submit on the engine thread, before the plan is carried out.</summary>
     public Action<StepPlan>? OnSubmit { get; set; }
 
+    /// <summary>Number of an output to its token, unless a mask forbids it; null = the hash.</summary>
+    public Func<int, int>? Script { get; init; }
+
     /// <summary>Tokens with this id end what stops on them.</summary>
     public static int StopToken => 7;
 
@@ -245,12 +248,17 @@ public sealed class FakeBackend : IStepBackend
         foreach (var number in slice.Slots)
         {
             _slots[number].Length = slice.PromptLength;
-            _slots[number].Last = NextAllowed(Expected(prompt, [], _slots[number].Sampling), _slots[number].Allowed);
+            _slots[number].PromptLength = slice.PromptLength;
+            _slots[number].Last = NextAllowed(Script?.Invoke(0) ?? Expected(prompt, [], _slots[number].Sampling), _slots[number].Allowed);
             rows.Add((number, _slots[number].Last));
         }
     }
 
-    private int Sample(Slot slot) => NextAllowed((int)(HashOf(slot, slot.Length, Begin(slot.Sampling)) % 1000), slot.Allowed);
+    private int Sample(Slot slot)
+    {
+        var hash = HashOf(slot, slot.Length, Begin(slot.Sampling));
+        return NextAllowed(Script?.Invoke(slot.Length - slot.PromptLength) ?? (int)(hash % 1000), slot.Allowed);
+    }
 
     /// <summary>The token itself, or the first one after it that the mask allows, around the vocabulary.</summary>
     public static int NextAllowed(int token, uint[]? allowed)
@@ -363,6 +371,7 @@ public sealed class FakeBackend : IStepBackend
         public SamplingOptions Sampling { get; init; } = new();
         public Dictionary<int, int>[] Tables { get; } = [[], [], []];
         public int Length { get; set; }
+        public int PromptLength { get; set; }
         public int Last { get; set; }
         public uint[]? Allowed { get; set; }
     }

@@ -73,7 +73,7 @@ assert.equal(final.choices[0].message.content, plain.choices[0].message.content)
 const bad = (fields, check) => assert.rejects(client.chat.completions.create({ model, messages, ...fields }), (e) => Boolean(check(e)) || assert.fail(JSON.stringify(e)));
 await assert.rejects(new OpenAI({ baseURL, apiKey: 'wrong', maxRetries: 0 }).models.list(), (e) => e instanceof OpenAI.AuthenticationError && e.code === 'invalid_api_key');
 await bad({ top_p: 0 }, (e) => e instanceof OpenAI.BadRequestError && e.status === 400 && e.param === 'top_p' && e.type === 'invalid_request_error' && e.requestID);
-await bad({ tools: [{ type: 'function', function: { name: 'f' } }] }, (e) => e instanceof OpenAI.BadRequestError && e.code === 'unsupported_parameter' && e.param === 'tools');
+await bad({ tools: [{ type: 'custom', custom: { name: 'f' } }] }, (e) => e instanceof OpenAI.BadRequestError && e.code === 'unsupported_parameter' && e.param === 'tools[0].type');
 await bad({ model: 'nope' }, (e) => e instanceof OpenAI.NotFoundError && e.code === 'model_not_found');
 await bad({ max_tokens: 5000 }, (e) => e instanceof OpenAI.BadRequestError && e.code === 'context_length_exceeded');
 

@@ -1,5 +1,6 @@
 using System.Text;
 using Sals.Engine;
+using Sals.Engine.Text.Answers;
 using Sals.Server.Api.Wire;
 
 namespace Sals.Server.Api;
@@ -8,8 +9,16 @@ namespace Sals.Server.Api;
 public sealed class Answer
 {
     private readonly StringBuilder _text = new();
+    private readonly StringBuilder _reasoning = new();
+    private readonly List<(string Name, StringBuilder Arguments)> _calls = [];
 
+    /// <summary>Content; all of the text when nothing else is looked for.</summary>
     public string Text => _text.ToString();
+
+    public string Reasoning => _reasoning.ToString();
+
+    /// <summary>Name and arguments of each call.</summary>
+    public IEnumerable<(string Name, string Arguments)> Calls => _calls.Select(call => (call.Name, call.Arguments.ToString()));
 
     public List<AnswerToken> Tokens { get; } = [];
 
@@ -21,7 +30,30 @@ public sealed class Answer
 
     public void Add(in Piece piece)
     {
-        _text.Append(piece.Text);
+        if (piece.Parts is null)
+        {
+            _text.Append(piece.Text);
+        }
+
+        foreach (var part in piece.Parts ?? [])
+        {
+            switch (part.Kind)
+            {
+                case AnswerPartKind.Content:
+                    _text.Append(part.Text);
+                    break;
+                case AnswerPartKind.Reasoning:
+                    _reasoning.Append(part.Text);
+                    break;
+                case AnswerPartKind.Call:
+                    _calls.Add((part.Text, new StringBuilder()));
+                    break;
+                default:
+                    _calls[part.Index].Arguments.Append(part.Text);
+                    break;
+            }
+        }
+
         Tokens.AddRange(piece.Tokens);
         TokenIds.AddRange(piece.TokenIds);
         Finish = piece.Finish;

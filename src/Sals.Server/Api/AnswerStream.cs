@@ -1,10 +1,8 @@
-using Sals.Server.Api.Wire;
-
 namespace Sals.Server.Api;
 
 /// <summary>
-/// Streams an answer: opening events, pieces as they come, finish, usage, [DONE]. The status waits for the first piece or a grace period,
-/// so that early failures keep theirs; after it a failure is an error event and an aborted connection, without [DONE], so that every client
+/// Streams an answer: opening events, pieces as they come, closing events. The status waits for the first piece or a grace period,
+/// so that early failures keep theirs; after it a failure is an error event and an aborted connection, without the closing events, so that every client
 /// notices.
 /// </summary>
 public sealed class AnswerStream
@@ -50,17 +48,12 @@ public sealed class AnswerStream
         {
             _format.Open(stream);
             await CopyAsync(stream, ready ? null : waiting, has, piece, cancel);
-            if (_generation.Call.Form.IncludeUsage)
-            {
-                _format.WriteUsage(stream);
-            }
-
-            stream.Done();
+            _format.Close(stream);
             await stream.FlushAsync(cancel);
         }
         catch (Exception exception) when (!cancel.IsCancellationRequested && exception is not OperationCanceledException)
         {
-            stream.Data(ErrorBody.Of(ErrorResponse.Map(exception)), WireJson.Default.ErrorBody);
+            _format.Fail(stream, ErrorResponse.Map(exception));
             await stream.FlushAsync(cancel);
             // give the event a moment on the wire: an abort resets the connection and may overtake it
             await Task.Delay(TimeSpan.FromMilliseconds(50), _time, CancellationToken.None);

@@ -1,4 +1,5 @@
 using Sals.Engine;
+using Sals.Engine.Text.Answers;
 
 namespace Sals.Server.Api;
 
@@ -56,6 +57,12 @@ public sealed record AnswerForm
 
     /// <summary>prompt_logprobs (vLLM): -1 = none, 0 = of the prompt's tokens themselves, N = also of the N most probable.</summary>
     public int PromptLogProbabilities { get; init; } = -1;
+
+    /// <summary>What the text is divided into: reasoning, content, tool calls.</summary>
+    public AnswerLayout Layout { get; init; } = AnswerLayout.Plain;
+
+    /// <summary>Reasoning is part of the answer (include_reasoning).</summary>
+    public bool ShowReasoning { get; init; } = true;
 
     /// <summary>Log-probabilities show a token as token_id:N instead of its text (vLLM).</summary>
     public bool TokensAsIds { get; init; }

@@ -1,5 +1,6 @@
 using Sals.Engine;
 using Sals.Engine.Text;
+using Sals.Engine.Text.Answers;
 using Sals.Server.Api.Wire;
 
 namespace Sals.Server.Api;
@@ -11,13 +12,14 @@ public readonly record struct AnswerToken(int Id, float LogProbability, TokenLog
 /// <summary>What one token event adds to an answer.</summary>
 /// <param name="Choice">Index over all prompts of the request.</param>
 /// <param name="Text">Never ends inside a character, nor in what may become a stop string.</param>
+/// <param name="Parts">What the text has become certain to be; null when all of it is content as it is.</param>
 /// <param name="Tokens">Tokens whose text has been given out, when log-probabilities were asked for.</param>
 /// <param name="TokenIds">Ids generated, end token included.</param>
 /// <param name="Finish">Not None on the last piece of a choice.</param>
 public readonly record struct Piece(
-    int Choice, string Text, IReadOnlyList<AnswerToken> Tokens, IReadOnlyList<int> TokenIds, FinishReason Finish, StopReason StopReason)
+    int Choice, string Text, IReadOnlyList<AnswerPart>? Parts, IReadOnlyList<AnswerToken> Tokens, IReadOnlyList<int> TokenIds, FinishReason Finish, StopReason StopReason)
 {
-    public bool IsEmpty => Text.Length == 0 && Tokens.Count == 0 && TokenIds.Count == 0 && Finish == FinishReason.None;
+    public bool IsEmpty => (Parts?.Count ?? Text.Length) == 0 && Tokens.Count == 0 && TokenIds.Count == 0 && Finish == FinishReason.None;
 }
 
 /// <summary>
@@ -34,6 +36,7 @@ public sealed class ChoiceText
     private readonly HashSet<int> _ownStopIds;
     private readonly Detokenizer? _detokenizer;
     private readonly StopMatcher _stops;
+    private readonly AnswerParser? _parser;
     private readonly Queue<AnswerToken> _held = [];
     private int _decoded;
 
@@ -47,12 +50,17 @@ public sealed class ChoiceText
         _includeStop = form.IncludeStop;
         _minTokens = minTokens;
         _ownStopIds = ownStopIds;
-        _detokenizer = tokenizer is null ? null : new Detokenizer(tokenizer, form.SkipSpecialTokens);
+        HashSet<int> marks = [.. tokenizer is null ? [] : form.Layout.Marks.Select(tokenizer.TokenId).OfType<int>()];
+        _detokenizer = tokenizer is null ? null : new Detokenizer(tokenizer, form.SkipSpecialTokens, kept: marks);
+        _parser = form.Layout.IsPlain ? null : new AnswerParser(form.Layout);
         _stops = new StopMatcher(form.Stop, form.IncludeStop);
     }
 
     /// <summary>Tokens generated until the choice ended, end token included.</summary>
     public int Count { get; private set; }
+
+    /// <summary>Of them, those that came before the end of reasoning.</summary>
+    public int ReasoningCount { get; private set; }
 
     public FinishReason Finish { get; private set; }
 
@@ -64,7 +72,7 @@ public sealed class ChoiceText
     {
         if (Finish != FinishReason.None)
         {
-            return new Piece(_choice, "", [], [], FinishReason.None, default);
+            return new Piece(_choice, "", null, [], [], FinishReason.None, default);
         }
 
         var text = "";
@@ -87,7 +95,19 @@ public sealed class ChoiceText
             text += StopStringFound ? "" : _stops.Flush();
         }
 
-        return new Piece(_choice, text, Release(), ids, Finish, Reason(token));
+        return new Piece(_choice, text, Divide(text), Release(), ids, Finish, Reason(token));
+    }
+
+    private AnswerPart[]? Divide(string text)
+    {
+        if (_parser is null)
+        {
+            return null;
+        }
+
+        ReasoningCount += _parser.InReasoning ? 1 : 0;
+        var parts = _parser.Append(text);
+        return Finish == FinishReason.None ? parts : [.. parts, .. _parser.Finish()];
     }
 
     private string Decode(in TokenEvent token)

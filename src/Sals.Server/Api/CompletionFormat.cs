@@ -48,8 +48,17 @@ public sealed class CompletionFormat : IAnswerFormat
         }]);
     }
 
-    public void WriteUsage(SseWriter stream) => stream.Data(
-        new CompletionResponse(_call.Id, _call.Created, _call.Model, []) { Usage = UsageField.Of(Usage()) }, WireJson.Default.CompletionResponse);
+    public void Close(SseWriter stream)
+    {
+        if (_form.IncludeUsage)
+        {
+            stream.Data(new CompletionResponse(_call.Id, _call.Created, _call.Model, []) { Usage = UsageField.Of(Usage()) }, WireJson.Default.CompletionResponse);
+        }
+
+        stream.Done();
+    }
+
+    public void Fail(SseWriter stream, ApiError error) => stream.Data(ErrorBody.Of(error), WireJson.Default.ErrorBody);
 
     public Task WriteWholeAsync(HttpResponse response, IReadOnlyList<Answer> answers, CancellationToken cancel)
     {

@@ -9,8 +9,7 @@ namespace Sals.Server.Api;
 /// </summary>
 public static class FieldPolicy
 {
-    private const string NoTools = "tool calls are not supported by this server yet";
-    private const string NoGrammar = "is not supported; use structured_outputs (json, regex, choice) or response_format";
+    private const string NoGrammar = "is not supported; use structured_outputs (json, regex, choice, grammar) or response_format";
 
     private const string NoAdapters = "LoRA adapters are not supported by this server";
 
@@ -18,17 +17,15 @@ public static class FieldPolicy
     public static readonly IReadOnlySet<string> Ignored = new HashSet<string>(StringComparer.Ordinal)
     {
         "user", "metadata", "store", "safety_identifier", "service_tier", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention",
-        "verbosity", "prediction", "web_search_options", "moderation", "parallel_tool_calls", "reasoning_effort", "audio",
-        "spaces_between_special_tokens", "include_reasoning", "request_id", "session_id", "stream_interval",
+        "verbosity", "prediction", "web_search_options", "moderation", "audio",
+        "spaces_between_special_tokens", "request_id", "session_id", "stream_interval",
     };
 
     /// <summary>Refused unless the value asks for nothing (false, zero, empty, the value given here).</summary>
     private static readonly Dictionary<string, (string Reason, string[] Harmless)> Refused = new(StringComparer.Ordinal)
     {
-        ["tools"] = (NoTools, []),
-        ["tool_choice"] = (NoTools, ["none", "auto"]),
-        ["functions"] = ("is deprecated and not supported", []),
-        ["function_call"] = ("is deprecated and not supported", ["none", "auto"]),
+        ["functions"] = ("is deprecated and not supported; use tools", []),
+        ["function_call"] = ("is deprecated and not supported; use tool_choice", ["none", "auto"]),
         ["guided_json"] = (NoGrammar, []),
         ["guided_regex"] = (NoGrammar, []),
         ["guided_choice"] = (NoGrammar, []),

@@ -65,6 +65,8 @@ public sealed class Generation : IAsyncDisposable
     /// <summary>True when every choice has ended.</summary>
     public bool Finished => _unfinished == 0;
 
+    public int ReasoningTokens => _choices.Sum(choice => choice.ReasoningCount);
+
     public int CompletionTokens => _choices.Sum(choice => choice.Count);
 
     /// <summary>Prompt tokens taken from the prefix cache.</summary>

@@ -1,6 +1,6 @@
 namespace Sals.Server.Api;
 
-/// <summary>How pieces of an answer look on the wire: chat or completions.</summary>
+/// <summary>How pieces of an answer look on the wire: chat, completions or responses.</summary>
 public interface IAnswerFormat
 {
     /// <summary>Events that open a stream, before any token.</summary>
@@ -8,8 +8,11 @@ public interface IAnswerFormat
 
     void Write(SseWriter stream, in Piece piece);
 
-    /// <summary>The event with usage and no choices, after the last choice has ended.</summary>
-    void WriteUsage(SseWriter stream);
+    /// <summary>Events that close a stream, after the last choice has ended.</summary>
+    void Close(SseWriter stream);
+
+    /// <summary>The last event of a stream that failed.</summary>
+    void Fail(SseWriter stream, ApiError error);
 
     /// <summary>The whole answer at once.</summary>
     Task WriteWholeAsync(HttpResponse response, IReadOnlyList<Answer> answers, CancellationToken cancel);

@@ -16,6 +16,8 @@ public static class MessageReader
         "enable_thinking", "thinking", "reasoning_effort", "date_string",
     };
 
+    private static readonly string[] Efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
     public static ChatPrompt Read(JsonFields fields)
     {
         if (!fields.Has("messages"))
@@ -47,7 +49,7 @@ public static class MessageReader
             throw JsonFields.Invalid(message.PathOf("role"), "expected system, developer, user, assistant or tool");
         }
 
-        foreach (var field in new[] { "tool_calls", "function_call", "audio" })
+        foreach (var field in new[] { "function_call", "audio" })
         {
             if (message.Find(field) is { } value && !(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() == 0))
             {
@@ -55,8 +57,35 @@ public static class MessageReader
             }
         }
 
-        return new ChatTurn(role, ReadContent(message)) { Name = message.Text("name", MaxNameLength) };
+        var calls = role == "assistant" ? ReadCalls(message) : [];
+        // vLLM's newer name of the field and its older one
+        var reasoning = role == "assistant" ? message.Text("reasoning_content", int.MaxValue) ?? message.Text("reasoning", int.MaxValue) : null;
+        var content = calls.Length > 0 && !message.Has("content") ? "" : ReadContent(message);
+        return new ChatTurn(role, content)
+        {
+            Name = message.Text("name", MaxNameLength),
+            ToolCalls = calls,
+            Reasoning = reasoning,
+            ToolCallId = role == "tool" ? message.Text("tool_call_id", MaxNameLength) : null,
+        };
     }
+
+    private static ChatToolCall[] ReadCalls(JsonFields message) => [.. (message.List("tool_calls", ToolReader.MaxTools) ?? []).Select((item, i) =>
+    {
+        var call = new JsonFields(item, $"{message.PathOf("tool_calls")}[{i}]");
+        if ((call.Text("type", 64) ?? "function") != "function")
+        {
+            throw new ApiException(ApiError.Unsupported(call.PathOf("type"), $"{call.PathOf("type")}: expected function."));
+        }
+
+        var function = call.Object("function") ?? throw JsonFields.Invalid(call.PathOf("function"), "expected an object with name and arguments, found nothing");
+        // some clients send the object itself instead of its text
+        var arguments = function.Find("arguments") is { ValueKind: JsonValueKind.Object } given ? given.GetRawText() : function.Text("arguments", int.MaxValue) ?? "{}";
+        return new ChatToolCall(
+            call.Text("id", MaxNameLength),
+            function.Text("name", MaxNameLength, 1) ?? throw JsonFields.Invalid(function.PathOf("name"), "expected a name, found nothing"),
+            arguments);
+    })];
 
     private static string ReadContent(JsonFields message)
     {
@@ -88,6 +117,11 @@ public static class MessageReader
     private static Dictionary<string, object> ReadArguments(JsonFields fields)
     {
         var arguments = new Dictionary<string, object>(StringComparer.Ordinal);
+        if (fields.Text("reasoning_effort", 16) is { } effort)
+        {
+            AddEffort(arguments, effort, "reasoning_effort");
+        }
+
         if (fields.Object("chat_template_kwargs") is not { } given)
         {
             return arguments;
@@ -113,5 +147,20 @@ public static class MessageReader
         }
 
         return arguments;
+    }
+
+    /// <summary>Templates know an effort by its name, or a switch.</summary>
+    public static void AddEffort(Dictionary<string, object> arguments, string effort, string path)
+    {
+        if (!Efforts.Contains(effort))
+        {
+            throw JsonFields.Invalid(path, $"expected one of {string.Join(", ", Efforts)}");
+        }
+
+        arguments["reasoning_effort"] = effort;
+        if (effort == "none")
+        {
+            arguments["enable_thinking"] = arguments["thinking"] = false;
+        }
     }
 }

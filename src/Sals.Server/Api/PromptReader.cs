@@ -21,7 +21,9 @@ public sealed class PromptReader
         _longestToken = LongestToken(model.Tokenizer);
     }
 
-    public int[] ReadChat(JsonFields fields)
+    /// <param name="field">Where the conversation came from, for messages.</param>
+    /// <returns>The prompt's ids, and its text.</returns>
+    public (int[] Ids, string Text) Render(ChatPrompt prompt, string field)
     {
         if (_model.Template is not { } template)
         {
@@ -29,12 +31,11 @@ public sealed class PromptReader
                 "The model has no chat template: use /v1/completions, or start the server with --chat-template."));
         }
 
-        var prompt = MessageReader.Read(fields);
-        CheckLength("messages", prompt.Turns.Sum(turn => (long)turn.Content.Length));
+        CheckLength(field, prompt.Turns.Sum(turn => turn.Length));
         var rendered = template(prompt);
-        CheckLength("messages", rendered.Text.Length);
+        CheckLength(field, rendered.Text.Length);
         // the template prints the beginning-of-text token itself; a second one is the classic mistake
-        return [.. Tokenizer("messages").Encode(rendered, addSpecialTokens: false)];
+        return ([.. Tokenizer(field).Encode(rendered, addSpecialTokens: false)], rendered.Text);
     }
 
     /// <summary>"prompt": a text, texts, ids, or lists of ids.</summary>

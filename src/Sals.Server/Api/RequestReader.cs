@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Sals.Engine;
 using Sals.Engine.Backends;
+using Sals.Engine.Grammar;
+using Sals.Engine.Text.Answers;
 using Sals.Server.Api.Wire;
 using Sals.Server.Hosting;
 using Sals.Server.Options;
@@ -20,6 +22,7 @@ public sealed class RequestReader
     private readonly int _maxLogProbabilities;
     private readonly TimeProvider _time;
     private readonly SamplingReader _sampling;
+    private readonly ToolReader _tools;
 
     /// <param name="maxSequences">Choices a request may have over all of its prompts.</param>
     public RequestReader(LoadedModel model, BackendInfo info, SalsOptions options, int maxSequences, Func<ulong> nextSeed, TimeProvider time)
@@ -33,15 +36,16 @@ public sealed class RequestReader
         Prompts = new PromptReader(model, info.MaxModelLength, maxSequences);
         _sampling = new SamplingReader(model, info.VocabularySize, nextSeed);
         Grammars = new GrammarReader(model, info.VocabularySize);
+        _tools = new ToolReader(model.Formats, options.AutoToolChoice);
     }
 
     /// <summary>Fields that are acted on somewhere.</summary>
-    public static IReadOnlySet<string> KnownFields { get; } = new HashSet<string>(SamplingReader.Names.Concat(GrammarReader.Names), StringComparer.Ordinal)
+    public static IReadOnlySet<string> KnownFields { get; } = new HashSet<string>(SamplingReader.Names.Concat(GrammarReader.Names).Concat(ToolReader.Names), StringComparer.Ordinal)
     {
         "messages", "model", "max_completion_tokens", "max_tokens", "n", "best_of", "logprobs", "top_logprobs", "stream", "stream_options",
         "modalities", "include_stop_str_in_output", "skip_special_tokens", "truncate_prompt_tokens",
         "continue_final_message", "add_generation_prompt", "chat_template_kwargs", "priority", "cache_salt", "return_token_ids", "length_penalty", "truncation_side",
-        "prompt", "echo", "add_special_tokens", "prompt_logprobs", "return_tokens_as_token_ids",
+        "prompt", "echo", "add_special_tokens", "prompt_logprobs", "return_tokens_as_token_ids", "reasoning_effort", "include_reasoning",
     };
 
     public PromptReader Prompts { get; }
@@ -53,7 +57,7 @@ public sealed class RequestReader
         var fields = new JsonFields(body);
         var model = ReadModel(fields);
         FieldPolicy.Check(fields);
-        var prompt = Prompts.ReadChat(fields);
+        var (prompt, tools, start) = ReadChatPrompt(fields);
         var wanted = fields.Bool("logprobs") ?? false;
         var top = (int?)fields.Integer("top_logprobs", 0, _maxLogProbabilities);
         if (top > 0 && !wanted)
@@ -61,12 +65,34 @@ public sealed class RequestReader
             throw JsonFields.Invalid("top_logprobs", "expected logprobs to be true with it");
         }
 
-        var form = ReadForm(fields) with { LogProbabilities = wanted ? top ?? 0 : -1 };
+        var form = ReadForm(fields) with
+        {
+            LogProbabilities = wanted ? top ?? 0 : -1,
+            Layout = LayoutOf(tools, start),
+            ShowReasoning = fields.Bool("include_reasoning") ?? true,
+        };
         var limit = fields.Integer("max_completion_tokens", 1, int.MaxValue) is { } newer ? ("max_completion_tokens", newer)
             : fields.Integer("max_tokens", 1, int.MaxValue) is { } older ? ("max_tokens", older)
             : ((string, long)?)null;
-        return ReadCall("chatcmpl-", model, fields, [prompt], form, limit, "messages");
+        var grammar = Grammars.Compile(fields, GrammarReader.Read(fields), tools, start);
+        return ReadCall("chatcmpl-", model, fields, [prompt], form, limit, "messages", grammar);
     }
+
+    /// <summary>"messages" and "tools" to the prompt, and where the answer to it begins.</summary>
+    public (int[] Ids, ToolUse Tools, ReasoningStart Start) ReadChatPrompt(JsonFields fields)
+    {
+        var tools = _tools.Read(fields, flat: false);
+        var (ids, text) = Prompts.Render(MessageReader.Read(fields) with { Tools = tools.Shown }, "messages");
+        return (ids, tools, _model.Formats.After(text));
+    }
+
+    private AnswerLayout LayoutOf(ToolUse tools, ReasoningStart start) => tools.Choice == ToolChoice.None && start == ReasoningStart.Closed ? AnswerLayout.Plain : new()
+    {
+        Reasoning = start,
+        Calls = tools.Choice == ToolChoice.None ? null : _model.Formats.Calls,
+        ToolNames = tools.Callable.Select(tool => tool.Name).ToHashSet(StringComparer.Ordinal),
+        OneCall = !tools.Several && tools.Choice != ToolChoice.None,
+    };
 
     public Call ReadCompletion(JsonElement body)
     {
@@ -84,11 +110,13 @@ public sealed class RequestReader
         // OpenAI's default for completions is 16; 0 makes sense only where the answer is about the prompt
         var least = form.Echo || form.PromptLogProbabilities >= 0 ? 0 : 1;
         var limit = ("max_tokens", fields.Integer("max_tokens", least, int.MaxValue) ?? Math.Min(16, Room(prompts)));
-        return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt");
+        var grammar = Grammars.Compile(fields, GrammarReader.Read(fields), ToolUse.None, ReasoningStart.Closed);
+        return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt", grammar);
     }
 
     private Call ReadCall(
-        string idPrefix, string model, JsonFields fields, int[][] prompts, AnswerForm form, (string Field, long Tokens)? limit, string promptField)
+        string idPrefix, string model, JsonFields fields, int[][] prompts, AnswerForm form, (string Field, long Tokens)? limit, string promptField,
+        TokenGrammar? grammar)
     {
         var n = (int)(fields.Integer("n", 1, MaxChoices) ?? 1);
         if (n > _slots)
@@ -104,7 +132,6 @@ public sealed class RequestReader
         var id = idPrefix + RequestId.New();
         var salt = fields.Text("cache_salt", 1024, 1);
         var priority = (int)(fields.Integer("priority", int.MinValue, int.MaxValue) ?? 0);
-        var grammar = Grammars.Read(fields);
         var requests = prompts.Select((ids, p) =>
         {
             var prompt = Truncate(fields, ids);

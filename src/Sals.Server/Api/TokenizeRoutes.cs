@@ -16,7 +16,7 @@ public static class TokenizeRoutes
             {
                 var fields = new JsonFields(root);
                 var prompts = serving.Reader.Prompts;
-                var ids = fields.Has("messages") ? prompts.ReadChat(fields)
+                var ids = fields.Has("messages") ? serving.Reader.ReadChatPrompt(fields).Ids
                     : fields.Find("prompt") is { } prompt ? prompts.Encode(prompt, "prompt", fields.Bool("add_special_tokens") ?? true)
                     : throw JsonFields.Invalid("prompt", "expected a prompt or messages, found neither");
                 var strings = fields.Bool("return_token_strs") == true

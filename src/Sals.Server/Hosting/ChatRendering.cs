@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
@@ -18,7 +19,8 @@ public static class ChatRendering
             var variables = prompt.Arguments.ToDictionary(pair => pair.Key, pair => JinjaValue.FromJson(Value(pair.Value)));
             try
             {
-                var rendered = template.Render(JinjaValue.FromJson(messages), prompt.AddGenerationPrompt, null, variables);
+                var tools = prompt.Tools.Count == 0 ? null : new JinjaList([.. prompt.Tools.Select(JinjaValue.FromJson)]);
+                var rendered = template.Render(JinjaValue.FromJson(messages), prompt.AddGenerationPrompt, tools, variables);
                 return prompt.ContinueFinalMessage ? CutAfterLastMessage(rendered) : rendered;
             }
             catch (TemplateException exception)
@@ -40,7 +42,43 @@ public static class ChatRendering
             message["name"] = turn.Name;
         }
 
+        if (turn.ToolCalls.Count > 0)
+        {
+            message["tool_calls"] = new JsonArray([.. turn.ToolCalls.Select(Call)]);
+        }
+
+        if (turn.Reasoning is not null)
+        {
+            message["reasoning_content"] = turn.Reasoning;
+        }
+
+        if (turn.ToolCallId is not null)
+        {
+            message["tool_call_id"] = turn.ToolCallId;
+        }
+
         return message;
+    }
+
+    /// <summary>Templates print arguments as JSON; what is no JSON object is given as the text it is, so that one bad call does not end a conversation.</summary>
+    private static JsonObject Call(ChatToolCall call) => new()
+    {
+        ["id"] = call.Id,
+        ["type"] = "function",
+        ["function"] = new JsonObject { ["name"] = call.Name, ["arguments"] = Object(call.Arguments) ?? (JsonNode)JsonValue.Create(call.Arguments) },
+    };
+
+    private static JsonObject? Object(string text)
+    {
+        try
+        {
+            var element = JsonElement.Parse(text.Length == 0 ? "{}" : text);
+            return element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element) : null;
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
     }
 
     private static JsonValue Value(object argument) => argument switch

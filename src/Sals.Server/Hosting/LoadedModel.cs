@@ -24,6 +24,9 @@ public sealed record LoadedModel : IDisposable
     /// <summary>Null when the model has none: chat requests are refused.</summary>
     public ChatRenderer? Template { get; init; }
 
+    /// <summary>How the model writes tool calls and reasoning.</summary>
+    public AnswerFormats Formats { get; init; } = AnswerFormats.Unknown;
+
     public GenerationDefaults Defaults { get; init; } = GenerationDefaults.None;
 
     /// <summary>Ids that end an answer.</summary>

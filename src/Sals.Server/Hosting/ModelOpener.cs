@@ -39,6 +39,8 @@ public static class ModelOpener
             var cache = CacheSettings.Resolve(device.Gpu is null ? options : options with { KvCache = "dense" }, path, folder, tokenizer, calibration, say);
             var (spec, basis) = (cache.Spec, cache.Basis);
             var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, vocabulary, gpu) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
+            var template = tokenizer is null ? null : ChatTemplate.Load(path, options.ChatTemplateFile);
+            var formats = AnswerFormats.Resolve(options, template, tokenizer);
             var layout = new PageLayout(config, spec, backend.ExactType);
             string?[] notes = [device.Note, cache.Note, device.Gpu is not null && options.KvCache == "auto" ? "Cache: dense, because the compressed cache does not run on the GPU yet" : null];
             return new LoadedModel
@@ -47,7 +49,8 @@ public static class ModelOpener
                 Names = options.ServedModelNames.Length > 0 ? options.ServedModelNames : [root],
                 Config = config,
                 Tokenizer = tokenizer,
-                Template = tokenizer is not null && ChatTemplate.Load(path, options.ChatTemplateFile) is { } template ? ChatRendering.With(template) : null,
+                Template = template is null ? null : ChatRendering.With(template),
+                Formats = formats,
                 Defaults = options.UseGenerationConfig ? folder.Generation : GenerationDefaults.None,
                 EndTokenIds = config.EndTokenIds,
                 VocabularySize = vocabulary,
@@ -59,7 +62,7 @@ public static class ModelOpener
                     Fingerprint = $"{path}|{spec.Describe()}|{basis?.Fingerprint}",
                 },
                 KvCache = spec.Name,
-                Facts = [ModelFact(root, config), backend.Device, .. MemoryBudget.Pools(layout, config.LayerCount), .. notes.OfType<string>()],
+                Facts = [ModelFact(root, config), backend.Device, .. MemoryBudget.Pools(layout, config.LayerCount), .. notes.Append(formats.Describe()).OfType<string>()],
                 Budget = backend.Budget,
                 Warnings = [.. dummy ? ["--load-format dummy: the weights are random numbers and so is the text"] : Array.Empty<string>(), .. SlidingWindow(config), .. backend.Warnings],
                 CreateBackend = backend.Create,

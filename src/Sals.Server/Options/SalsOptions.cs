@@ -29,6 +29,9 @@ public sealed record SalsOptions
         MaxModelLength = values.Get(Settings.MaxModelLen);
         UseGenerationConfig = values.Get(Settings.GenerationConfig) == "auto";
         ChatTemplateFile = values.Get(Settings.ChatTemplate);
+        ToolCallParser = values.Get(Settings.ToolCallParser);
+        AutoToolChoice = values.Get(Settings.EnableAutoToolChoice);
+        ReasoningParser = values.Get(Settings.ReasoningParser);
         SkipTokenizer = values.Get(Settings.SkipTokenizerInit);
         Seed = values.Get(Settings.Seed);
         KvCache = values.Get(Settings.KvCache);
@@ -65,6 +68,9 @@ public sealed record SalsOptions
     public int? MaxModelLength { get; init; }
     public bool UseGenerationConfig { get; init; }
     public string? ChatTemplateFile { get; init; }
+    public string ToolCallParser { get; init; }
+    public bool AutoToolChoice { get; init; }
+    public string ReasoningParser { get; init; }
     public bool SkipTokenizer { get; init; }
     public ulong? Seed { get; init; }
     public string KvCache { get; init; }

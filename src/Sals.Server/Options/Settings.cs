@@ -32,6 +32,17 @@ public static class Settings
     public static readonly Setting<string?> ChatTemplate = Optional("chat-template", "FILE", SettingParsers.File,
         "File with a Jinja chat template to use instead of the model's own.");
 
+    public static readonly Setting<string> ToolCallParser = One("tool-call-parser", "auto", "NAME",
+        "How the model writes tool calls: hermes (Hermes, Qwen), llama3_json, mistral, or auto: recognised from the chat template.",
+        OneOf("auto", "hermes", "llama3_json", "mistral"));
+
+    public static readonly Setting<bool> EnableAutoToolChoice = Switch("enable-auto-tool-choice", true,
+        "Let the model decide whether it calls a tool (tool_choice auto); off = only required and named calls.");
+
+    public static readonly Setting<string> ReasoningParser = One("reasoning-parser", "auto", "NAME",
+        "How reasoning is split from answers: qwen3 (what is between <think> and </think>), deepseek_r1 (everything before </think>), none, or auto: qwen3 where the chat template knows </think>.",
+        OneOf("auto", "qwen3", "deepseek_r1", "none"));
+
     public static readonly Setting<bool> SkipTokenizerInit = Switch("skip-tokenizer-init", false,
         "Serve token ids only: no tokenizer is loaded and prompts must be lists of ids.");
 
@@ -116,7 +127,8 @@ public static class Settings
     /// <summary>All settings in the order of help.</summary>
     public static readonly IReadOnlyList<Setting> All =
     [
-        Model, ServedModelName, Device, Dtype, LoadFormat, MaxModelLen, GenerationConfig, ChatTemplate, SkipTokenizerInit, Seed,
+        Model, ServedModelName, Device, Dtype, LoadFormat, MaxModelLen, GenerationConfig, ChatTemplate, ToolCallParser, EnableAutoToolChoice,
+        ReasoningParser, SkipTokenizerInit, Seed,
         KvCache, Sals, Basis, KvCacheMemoryBytes, GpuMemoryUtilization, EnablePrefixCaching,
         MaxNumSeqs, MaxNumBatchedTokens, MaxNumQueuedReqs,
         Host, Port, Uds, SslCertfile, SslKeyfile, ApiKey, AllowedOrigins, MaxRequestBytes, MaxLogprobs,

@@ -34,6 +34,8 @@ public sealed class StructuredOutputTests : IAsyncLifetime
         ("\"structured_outputs\":{\"choice\":[\"\"]}", "structured_outputs.choice[0]"),
         ("\"structured_outputs\":{\"json\":\"{\"}", "structured_outputs.json"),
         ("\"structured_outputs\":{\"grammar\":\"root ::= x\"}", "structured_outputs.grammar"),
+        ("\"structured_outputs\":{\"grammar\":\"root ::= root\"}", "structured_outputs.grammar"),
+        ("\"structured_outputs\":{\"structural_tag\":\"{}\"}", "structured_outputs.structural_tag"),
         ("\"structured_outputs\":{\"regex\":\"a\"},\"response_format\":{\"type\":\"json_object\"}", "structured_outputs"),
         ("\"structured_outputs\":{\"regex\":\"a\"},\"bad_words\":[\"x\"]", "bad_words"),
         ("\"structured_outputs\":{\"regex\":\"a\"},\"allowed_token_ids\":[5]", "allowed_token_ids"),

@@ -72,6 +72,7 @@ public sealed class TestServer : IAsyncDisposable
         Names = ["fake", "org/alias"],
         Tokenizer = new NumberTokenizer(),
         Template = Render,
+        Formats = new AnswerFormats { CallsKnown = true },
         EndTokenIds = [NumberTokenizer.EndToken],
         VocabularySize = 1000,
         Defaults = new GenerationDefaults { Temperature = 0 },

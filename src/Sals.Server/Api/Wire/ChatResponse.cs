@@ -23,11 +23,36 @@ public sealed record ChatChoice(int Index, ChatAnswer Message, ChatLogProbabilit
     public IReadOnlyList<int>? TokenIds { get; init; }
 }
 
-public sealed record ChatAnswer(string Role, string Content)
+/// <param name="Content">Null when the answer has reasoning or calls and no text.</param>
+public sealed record ChatAnswer(string Role, string? Content)
 {
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? ReasoningContent { get; init; }
+
+    /// <summary>vLLM's newer name of the same text.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Reasoning => ReasoningContent;
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<ToolCall>? ToolCalls { get; init; }
+
     /// <summary>Always null: OpenAI's clients expect the field.</summary>
     public string? Refusal => null;
 }
+
+/// <param name="Index">Only in streams.</param>
+/// <param name="Id">In streams only with the call's first event, as type and name.</param>
+public sealed record ToolCall(
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] int? Index,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Id,
+    ToolCallFunction Function)
+{
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Type => Id is null ? null : "function";
+}
+
+/// <param name="Arguments">JSON as the model wrote it, or a piece of it.</param>
+public sealed record ToolCallFunction([property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Name, string Arguments);
 
 /// <summary>One event of a streamed chat answer, OpenAI's chat.completion.chunk.</summary>
 public sealed record ChatChunk(string Id, long Created, string Model, IReadOnlyList<ChatChunkChoice> Choices)
@@ -58,6 +83,15 @@ public sealed record ChatDelta
 
     [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
     public string? Content { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? ReasoningContent { get; init; }
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Reasoning => ReasoningContent;
+
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public IReadOnlyList<ToolCall>? ToolCalls { get; init; }
 }
 
 /// <summary>Log-probabilities in the form of the chat API, one entry a token.</summary>

@@ -6,9 +6,16 @@ namespace Sals.Server.Api.Wire;
 /// <summary>Token counts of an answer; cached tokens are the part of the prompt taken from the prefix cache.</summary>
 public sealed record Usage(int PromptTokens, int CompletionTokens, int TotalTokens, PromptTokensDetails PromptTokensDetails)
 {
-    public static Usage Of(int prompt, int completion, int cached) =>
-        new(prompt, completion, prompt + completion, new PromptTokensDetails(cached));
+    /// <summary>Only of models that reason.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public CompletionTokensDetails? CompletionTokensDetails { get; init; }
+
+    /// <param name="reasoning">Null = the answer has none.</param>
+    public static Usage Of(int prompt, int completion, int cached, int? reasoning = null) =>
+        new(prompt, completion, prompt + completion, new PromptTokensDetails(cached)) { CompletionTokensDetails = reasoning is { } tokens ? new CompletionTokensDetails(tokens) : null };
 }
+
+public sealed record CompletionTokensDetails(int ReasoningTokens);
 
 public sealed record PromptTokensDetails(int CachedTokens);
 
