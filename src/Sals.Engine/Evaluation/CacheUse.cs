@@ -50,17 +50,26 @@ public sealed record CacheUse
             $"the pages held are {MeasuredBytesPerToken:#,0.00} bytes a token, PageLayout's arithmetic says {ExpectedBytesPerToken:#,0.00}")
         : null;
 
-    /// <param name="answers">Finished requests of one choice each.</param>
+    /// <summary>
+    /// Bytes that one decode step reads of the caches of all layers over what the dense cache's would be, at these lengths: scored coordinates of every candidate, latents and
+    /// values of the selected, sinks and window exactly (the paper's memory-access column; projections are weights and do not count).
+    /// </summary>
+    public required double AccessRatio { get; init; }
+
+    /// <summary><see cref="AccessRatio"/> of the compressed layers alone, with exact and latent numbers in 16 bits, int8 latents in 8.</summary>
+    public required double LayerAccessRatio16 { get; init; }
+
+    /// <param name="traces">Finished requests of one choice each.</param>
     /// <param name="maxLengths">Prompt and most tokens of each request.</param>
     /// <param name="layout">The backend's.</param>
-    public static CacheUse Of(IReadOnlyList<EvalAnswer> answers, IReadOnlyList<int> maxLengths, PageLayout layout, ModelConfig model)
+    public static CacheUse Of(IReadOnlyList<GenerationTrace> traces, IReadOnlyList<int> maxLengths, PageLayout layout, ModelConfig model)
     {
         var spec = layout.Spec;
         var dense = new PageLayout(model, Latent.LatentSpec.Dense(model.LayerCount), layout.ExactType);
         long tokens = 0, measured = 0, expected = 0, exact = 0;
-        for (var i = 0; i < answers.Count; i++)
+        for (var i = 0; i < traces.Count; i++)
         {
-            var trace = answers[i].Trace;
+            var trace = traces[i];
             tokens += trace.CacheTokens;
             foreach (var pool in PoolKinds.All)
             {
@@ -70,22 +79,43 @@ public sealed record CacheUse
             }
         }
 
-        var decoded = answers.Sum(answer => (long)answer.Trace.DecodedTokens);
+        var half = spec.LatentFormat == Latent.LatentFormat.Int8 ? spec.LatentFormat : Latent.LatentFormat.BFloat16;
+        var layout16 = spec.IsDense ? layout : new PageLayout(model, spec with { LatentFormat = half }, ElementType.BFloat16);
+        var decoded = traces.Sum(trace => (long)trace.DecodedTokens);
         double pairs = Math.Max(1, decoded * model.LayerCount);
-        var sparse = answers.Sum(answer => (long)answer.Trace.SparseLayerTokens);
+        var sparse = traces.Sum(trace => (long)trace.SparseLayerTokens);
         return new CacheUse
         {
             DecodedTokens = decoded,
-            SparseTokenShare = answers.Sum(answer => (long)answer.Trace.SparseTokens) / (double)Math.Max(1, decoded),
+            SparseTokenShare = traces.Sum(trace => (long)trace.SparseTokens) / (double)Math.Max(1, decoded),
             SparsePairShare = sparse / pairs,
-            ScoredPairShare = answers.Sum(answer => (long)answer.Trace.ScoredLayerTokens) / pairs,
+            ScoredPairShare = traces.Sum(trace => (long)trace.ScoredLayerTokens) / pairs,
             MeasuredBytesPerToken = measured / (double)tokens,
             ExpectedBytesPerToken = expected / (double)tokens,
             DenseBytesPerToken = exact / (double)tokens,
             LayerRatio = RatioOf(layout),
-            LayerRatio16 = spec.IsDense ? 1 : RatioOf(new PageLayout(model, spec with { LatentFormat = Latent.LatentFormat.BFloat16 }, ElementType.BFloat16)),
+            LayerRatio16 = RatioOf(layout16),
+            AccessRatio = Accessed(traces, layout) is var ratio && spec.IsDense ? 1 : ((ratio * spec.SparseLayers.Length) + spec.DenseLayers.Length) / model.LayerCount,
+            LayerAccessRatio16 = spec.IsDense ? 1 : Accessed(traces, layout16),
             Unused = !spec.IsDense && sparse == 0,
         };
+    }
+
+    /// <summary>One compressed layer's reads over the dense cache's, at the requests' last lengths.</summary>
+    private static double Accessed(IReadOnlyList<GenerationTrace> traces, PageLayout layout)
+    {
+        var spec = layout.Spec;
+        var exact = 2.0 * layout.ExactPlaneBytes / PageLayout.PageSize;
+        double scored = (double)layout.ScorePlaneBytes / PageLayout.PageSize, whole = (double)layout.LatentLayerBytes / PageLayout.PageSize;
+        double read = 0, dense = 0;
+        foreach (var length in traces.Select(trace => trace.CacheTokens).Where(length => length > 0))
+        {
+            int candidates = CacheTimeline.CandidateCount(length, spec), selected = CacheTimeline.SelectedCount(length, spec);
+            read += (exact * (length - candidates)) + (whole * selected) + (candidates > selected ? scored * candidates : 0);
+            dense += exact * length;
+        }
+
+        return dense > 0 ? read / dense : 1;
     }
 
     private static double RatioOf(PageLayout layout) => layout.Spec.IsDense ? 1 : layout.LatentLayerBytes / (2.0 * layout.ExactPlaneBytes);

@@ -8,26 +8,6 @@ public static class EvalMarkdown
 {
     private const string Dense = "dense";
 
-    public static string Needle(EvalSetup setup, IReadOnlyList<NeedleRow> rows)
-    {
-        var text = Head("Single-needle retrieval", setup);
-        Line(text, $"One key and one 7-digit value in a text that has nothing to do with them, at a random depth; {rows[0].Samples} prompts a length, the same for every cache; seed {setup.Seed}. Greedy; right is an answer that is right as a whole and then ends.");
-        Line(text, $"");
-        Header(text, "cache", "length", "right", "accuracy %", "± error", "95 % interval", "value found %", "minus dense (paired)", "sparse tokens %", "sparse (layer, token) %", "selected (layer, token) %", "bytes/token measured", "by PageLayout", "whole cache vs dense", "layer vs dense (16 bit)", "tokens/s");
-        foreach (var row in rows)
-        {
-            var dense = rows.FirstOrDefault(other => other.Cache == Dense && other.Length == row.Length);
-            Row(text, row.Cache, Number($"{row.Length:#,0}"), $"{row.Exact}/{row.Samples}", Percent(row.Accuracy), Percent(row.StandardError),
-                $"{Percent(row.IntervalLow)} - {Percent(row.IntervalHigh)}", Percent((double)row.Found / row.Samples),
-                dense is null || dense == row ? "" : Difference([.. row.Right.Zip(dense.Right, (one, other) => 100.0 * ((one ? 1 : 0) - (other ? 1 : 0)))], "0.0"),
-                Percent(row.Use.SparseTokenShare), Percent(row.Use.SparsePairShare), Percent(row.Use.ScoredPairShare), Number($"{row.Use.MeasuredBytesPerToken:#,0}"),
-                Number($"{row.Use.ExpectedBytesPerToken:#,0}"), Number($"{row.Use.ModelRatio:0.000}"), Number($"{row.Use.LayerRatio:0.000} ({row.Use.LayerRatio16:0.000})"),
-                Number($"{row.TokensPerSecond:#,0}"));
-        }
-
-        return Legend(text).ToString();
-    }
-
     public static string Perplexity(EvalSetup setup, IReadOnlyList<PerplexityRow> rows)
     {
         var text = Head("Decode perplexity", setup);

@@ -9,40 +9,6 @@ namespace Sals.Engine.Evaluation;
 /// <param name="Caches">Settings of every cache, in words that --sals takes.</param>
 public sealed record EvalSetup(string Model, string Backend, int Seed, string Text, string TextFingerprint, IReadOnlyList<string> Caches);
 
-/// <summary>Retrieval with one cache at one length.</summary>
-public sealed record NeedleRow
-{
-    public required string Cache { get; init; }
-
-    /// <summary>Tokens of prompt and answer.</summary>
-    public required int Length { get; init; }
-
-    public required int Samples { get; init; }
-
-    /// <summary>Greedy answers that equal the right one whole and then ended.</summary>
-    public required int Exact { get; init; }
-
-    /// <summary>Answers that hold the value that was asked for.</summary>
-    public required int Found { get; init; }
-
-    /// <summary>[Samples], which were exact.</summary>
-    public required bool[] Right { get; init; }
-
-    /// <summary>Exact matches, 0..1.</summary>
-    public double Accuracy => new Proportion(Exact, Samples).Share;
-
-    public double StandardError => new Proportion(Exact, Samples).StandardError;
-
-    public double IntervalLow => new Proportion(Exact, Samples).Interval.Low;
-
-    public double IntervalHigh => new Proportion(Exact, Samples).Interval.High;
-
-    /// <summary>Prompt and generated tokens over the seconds that the row took, several requests at once.</summary>
-    public required double TokensPerSecond { get; init; }
-
-    public required CacheUse Use { get; init; }
-}
-
 /// <summary>Perplexity with one cache.</summary>
 public sealed record PerplexityRow
 {
@@ -70,32 +36,12 @@ public sealed record PerplexityRow
     public required CacheUse Use { get; init; }
 }
 
-/// <summary>Answers of the engine to rows of the tables.</summary>
+/// <summary>Answers of the engine to rows of the perplexity table.</summary>
 public static class EvalScores
 {
-    /// <param name="answers">To <paramref name="prompts"/>, in order.</param>
-    /// <param name="decode">Ids → text.</param>
-    public static NeedleRow Needle(
-        string cache, int length, IReadOnlyList<EvalPrompt> prompts, IReadOnlyList<EvalAnswer> answers, Func<int[], string> decode, double seconds, CacheUse use)
-    {
-        string[] texts = [.. answers.Select(answer => decode(answer.Tokens))];
-        bool[] right = [.. prompts.Select((prompt, i) => answers[i].Ended && texts[i] == prompt.Answer)];
-        return new NeedleRow
-        {
-            Cache = cache,
-            Length = length,
-            Samples = prompts.Count,
-            Exact = right.Count(exact => exact),
-            Found = prompts.Where((prompt, i) => texts[i].Contains(prompt.Value, StringComparison.Ordinal)).Count(),
-            Right = right,
-            TokensPerSecond = (prompts.Sum(prompt => (long)prompt.Prompt.Length) + answers.Sum(answer => (long)answer.Trace.GeneratedTokens)) / seconds,
-            Use = use,
-        };
-    }
-
     /// <param name="answers">Of <see cref="EvalRun.ForceAsync"/>.</param>
     /// <exception cref="EvalException">A log-probability is not finite.</exception>
-    public static PerplexityRow Perplexity(string cache, int promptTokens, IReadOnlyList<EvalAnswer> answers, double seconds, CacheUse use)
+    public static PerplexityRow Perplexity(string cache, int promptTokens, IReadOnlyList<EvalAnswer> answers, double tokensPerSecond, CacheUse use)
     {
         var nats = answers.Select(answer => answer.LogProbabilities.Skip(1).Average(value => -(double)value)).ToArray();
         if (nats.Any(value => !double.IsFinite(value)))
@@ -111,7 +57,7 @@ public static class EvalScores
             PromptTokens = promptTokens,
             ForcedTokens = forced,
             WindowNats = nats,
-            TokensPerSecond = answers.Count * (promptTokens + (double)forced) / seconds,
+            TokensPerSecond = tokensPerSecond,
             Use = use,
         };
     }

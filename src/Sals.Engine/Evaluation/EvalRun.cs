@@ -10,22 +10,17 @@ namespace Sals.Engine.Evaluation;
 public sealed record EvalAnswer(int[] Tokens, bool Ended, float[] LogProbabilities, GenerationTrace Trace);
 
 /// <summary>Puts many requests through one engine, a few at a time, and keeps their answers in order.</summary>
-public sealed class EvalRun
+/// <param name="Engine">Ready.</param>
+/// <param name="AtOnce">Requests in the engine at the same time; at most its slots.</param>
+public sealed record EvalRun(InferenceEngine Engine, int AtOnce)
 {
-    private readonly InferenceEngine _engine;
-    private readonly int _atOnce;
+    /// <summary>Told every answer and its index, from any thread.</summary>
+    public Action<int, EvalAnswer>? Answered { get; init; }
 
-    /// <param name="engine">Ready.</param>
-    /// <param name="atOnce">Requests in the engine at the same time; at most its slots.</param>
-    public EvalRun(InferenceEngine engine, int atOnce) => (_engine, _atOnce) = (engine, atOnce);
-
-    /// <summary>Told after every answer, from any thread.</summary>
-    public Action? Answered { get; init; }
-
-    /// <summary>Greedy answers to the prompts.</summary>
+    /// <summary>Greedy answers, in order.</summary>
     /// <exception cref="EvalException">A request failed.</exception>
-    public Task<EvalAnswer[]> AnswerAsync(IReadOnlyList<EvalPrompt> prompts, int[] stopTokenIds, CancellationToken stop) =>
-        RunAsync([.. prompts.Select(prompt => Request(prompt.Prompt, prompt.MaxTokens) with { StopTokenIds = stopTokenIds })], stop);
+    public Task<EvalAnswer[]> AnswerAsync(IReadOnlyList<EvalItem> items, int[] stopTokenIds, CancellationToken stop) =>
+        RunAsync([.. items.Select(item => Request(item.Prompt, item.MaxTokens) with { StopTokenIds = stopTokenIds })], stop);
 
     /// <summary>
     /// Teacher-forces the tokens behind the first <paramref name="promptLength"/> of each window, as decode rows. The first forced token is predicted by the
@@ -54,10 +49,10 @@ public sealed class EvalRun
     private async Task<EvalAnswer[]> RunAsync(GenerationRequest[] requests, CancellationToken stop)
     {
         var answers = new EvalAnswer[requests.Length];
-        await Parallel.ForAsync(0, requests.Length, new ParallelOptions { MaxDegreeOfParallelism = _atOnce, CancellationToken = stop }, async (i, cancel) =>
+        await Parallel.ForAsync(0, requests.Length, new ParallelOptions { MaxDegreeOfParallelism = AtOnce, CancellationToken = stop }, async (i, cancel) =>
         {
-            answers[i] = await ReadAsync(_engine.Start(requests[i]), cancel).ConfigureAwait(false);
-            Answered?.Invoke();
+            answers[i] = await ReadAsync(Engine.Start(requests[i]), cancel).ConfigureAwait(false);
+            Answered?.Invoke(i, answers[i]);
         }).ConfigureAwait(false);
         return answers;
     }

@@ -31,6 +31,15 @@ internal static class NeedleWords
         turtle valley vase velvet village violin wagon wall walnut water wave well whale wheat wheel whistle willow wind window winter wolf wood yard
         """);
 
+    /// <summary>Different keys that there are.</summary>
+    public static int PairCount => Adjectives.Length * Nouns.Length;
+
+    public static int NounCount => Nouns.Length;
+
+    public static IEnumerable<string> All => Adjectives.Concat(Nouns);
+
+    public static string Noun(Random random) => Nouns[random.Next(Nouns.Length)];
+
     public static string Key(Random random) => $"{Adjectives[random.Next(Adjectives.Length)]}-{Nouns[random.Next(Nouns.Length)]}";
 
     private static string[] Split(string words) => words.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);

@@ -68,6 +68,9 @@ public sealed class LatentSpecParser
         return parser._errors.Count == 0 ? spec! : throw new LatentSpecException(parser._errors);
     }
 
+    /// <summary>Share of D that a compressed preset keeps as latent coordinates.</summary>
+    public static double RankRatioOf(string preset) => preset == "sals-12.5" ? 0.125 : 0.25;
+
     public static string NameOf(LatentFormat format) => format switch
     {
         LatentFormat.Float32 => "float32",
@@ -98,15 +101,13 @@ public sealed class LatentSpecParser
 
     private LatentSpec? Resolve(string preset, LatentFormat defaultFormat)
     {
-        double rankRatio;
-        int valueBits;
+        var valueBits = 4;
         switch (preset)
         {
             case "sals-25":
-                (rankRatio, valueBits) = (0.25, 4);
                 break;
             case "sals-12.5":
-                (rankRatio, valueBits) = (0.125, 2);
+                valueBits = 2;
                 break;
             case "dense":
                 if (_values.Count > 0)
@@ -126,7 +127,7 @@ public sealed class LatentSpecParser
         Exclude("critical", "sparsity");
         Exclude("critical", "critical_min");
         Exclude("critical", "critical_max");
-        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", rankRatio), width), 1, width);
+        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset)), width), 1, width);
         var scoreRank = Integer("score_rank", RoundedShare(Ratio("score_ratio", 0.5), rank), 1, rank);
         var critical = Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.ContainsKey("sparsity");

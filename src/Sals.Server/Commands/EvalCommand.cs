@@ -1,8 +1,7 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
-using System.Globalization;
 using System.Text.Json.Serialization;
 using Sals.Engine.Evaluation;
+using Sals.Engine.Evaluation.Tasks;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
@@ -12,79 +11,48 @@ using Sals.Server.Hosting;
 
 namespace Sals.Server.Commands;
 
-/// <summary>sals eval needle|perplexity: what a compressed cache loses against the exact one, on the same prompts.</summary>
+/// <summary>sals eval: what a compressed cache loses against the exact one, on the same prompts.</summary>
 public static class EvalCommand
 {
-    private const int StoppedExitCode = 130;
+    internal const int StoppedExitCode = 130;
 
-    public static Command Create() => new("eval", "Measure what compressed caches lose: retrieval from a long text, and decode perplexity.") { Needle(), Perplexity() };
+    public static Command Create() => new("eval", "Measure what compressed caches lose: long-context tasks and decode perplexity.") { Ruler(), PerplexityCommand.Create() };
 
-    private static Command Needle()
+    private static Command Ruler()
     {
-        var common = new EvalOptions();
+        var tasks = new Option<string>("--tasks")
+        {
+            HelpName = "LIST",
+            DefaultValueFactory = _ => "all",
+            Description = $"Tasks, or ruler ({string.Join(", ", TaskSet.Ruler)}), recipe ({string.Join(", ", TaskSet.Recipe)}) or all.",
+        };
         var lengths = new Option<string>("--lengths") { HelpName = "LIST", DefaultValueFactory = _ => "1024,2048,4096", Description = "Tokens of prompt and answer." };
-        var samples = Count("--samples", 100, "Prompts of each length.");
-        var command = new Command("needle", "Find one sentence in a long text: exact matches with each cache, at each length.") { lengths, samples };
-        common.AddTo(command);
-        command.SetAction((parsed, stop) => RunAsync(async () =>
+        var samples = EvalOptions.Count("--samples", 100, "Prompts of each task and length.");
+        var data = new Option<string?>("--data") { HelpName = "DIR", Description = "Folder of squad.json (qa_1), hotpotqa.json (qa_2), glossary.tsv and records.txt; not set = the bundled two last ones." };
+        var command = new Command("ruler", "RULER's thirteen tasks and those that the embedded model was trained on, at any length.") { tasks, lengths, samples, data };
+        var suite = new EvalSuite();
+        suite.AddTo(command);
+        command.SetAction((parsed, stop) => RunAsync(() =>
         {
-            var run = common.Read(parsed);
-            var counts = Lengths(parsed.GetValue(lengths)!);
-            Dictionary<int, EvalPrompt[]> prompts = [];
-            List<NeedleRow> rows = [];
-            await run.EachCacheAsync(counts.Max(), "--lengths", async session =>
+            var counts = EvalOptions.Lengths(parsed.GetValue(lengths)!);
+            return suite.RunAsync(parsed, counts.Max(), "--lengths", (setting, session) =>
             {
-                if (prompts.Count == 0)
-                {
-                    var task = new NeedleTask(session.Tokenizer, run.Text, session.Render);
-                    prompts = counts.ToDictionary(
-                        length => length, length => Enumerable.Range(0, parsed.GetValue(samples)).AsParallel().AsOrdered().Select(i => task.Draw(length, run.Seed, i)).ToArray());
-                }
-
-                foreach (var length in counts)
-                {
-                    var asked = prompts[length];
-                    var (answers, seconds) = await session.RunAsync($"{session.Cache} {length}", asked.Length, one => one.AnswerAsync(asked, session.Model.EndTokenIds, stop));
-                    rows.Add(EvalScores.Needle(session.Cache, length, asked, answers, ids => session.Tokenizer.Decode(ids, skipSpecialTokens: false), seconds,
-                        session.Use(answers, [.. asked.Select(prompt => prompt.Length)])));
-                    run.Save(new NeedleReport(run.Setup, rows), EvalJson.Default.NeedleReport);
-                }
+                var folder = parsed.GetValue(data) ?? Path.Combine(AppContext.BaseDirectory, "EvalText");
+                var chosen = new TaskSet(setting.Text, folder).Parse(parsed.GetValue(tasks)!, Console.Error.WriteLine).ToDictionary(task => task.Name);
+                var prompts = new TaskPrompts(session.Tokenizer, session.Render);
+                return new EvalQuestions(
+                    "Long-context tasks",
+                    [.. Enumerable.Range(0, parsed.GetValue(samples)).SelectMany(number => counts.SelectMany(length => chosen.Keys.Select(task => new EvalItemId(task, length, number))))],
+                    id => prompts.Draw(chosen[id.Task], id.Length, setting.Seed, id.Number),
+                    [.. chosen.Keys],
+                    task => chosen[task].Metric,
+                    [.. chosen.Values.Where(task => task.IsMultiKey).Select(task => task.Name)]);
             }, stop);
-            Console.Write(EvalMarkdown.Needle(run.Setup, rows));
-            return Problems(rows.Select(row => ($"{row.Cache} at {row.Length}", row.Use)));
         }));
         return command;
     }
 
-    private static Command Perplexity()
-    {
-        var common = new EvalOptions();
-        var windows = Count("--windows", 8, "Stretches of text.");
-        var prompt = Count("--prompt", 1024, "Tokens of a window that are prefilled.");
-        var tokens = Count("--tokens", 1024, "Tokens of a window that are forced and scored.");
-        var command = new Command("perplexity", "Log-likelihood of held-out text, forced token by token through decode rows.") { windows, prompt, tokens };
-        common.AddTo(command);
-        command.SetAction((parsed, stop) => RunAsync(async () =>
-        {
-            var run = common.Read(parsed);
-            var prefilled = parsed.GetValue(prompt);
-            // one more: the first token behind the prompt is predicted by the prefill and does not count
-            var length = prefilled + 1 + parsed.GetValue(tokens);
-            List<PerplexityRow> rows = [];
-            await run.EachCacheAsync(length, "--prompt and --tokens", async session =>
-            {
-                var texts = run.Text.Windows(session.Tokenizer, parsed.GetValue(windows), length);
-                var (answers, seconds) = await session.RunAsync(session.Cache, texts.Length, one => one.ForceAsync(texts, prefilled, stop));
-                rows.Add(EvalScores.Perplexity(session.Cache, prefilled, answers, seconds, session.Use(answers, [.. texts.Select(text => text.Length)])));
-                run.Save(new PerplexityReport(run.Setup, rows), EvalJson.Default.PerplexityReport);
-            }, stop);
-            Console.Write(EvalMarkdown.Perplexity(run.Setup, rows));
-            return Problems(rows.Select(row => (row.Cache, row.Use)));
-        }));
-        return command;
-    }
-
-    private static async Task<int> RunAsync(Func<Task<int>> body)
+    internal static async Task<int> RunAsync(Func<Task<int>> body)
     {
         try
         {
@@ -92,12 +60,17 @@ public static class EvalCommand
         }
         catch (OperationCanceledException)
         {
-            await Console.Error.WriteLineAsync("Stopped. With --json the finished rows are in the file.");
+            await Console.Error.WriteLineAsync("Stopped.");
             return StoppedExitCode;
         }
         catch (EvalException e)
         {
             await Console.Error.WriteLineAsync($"error: {e.Message}");
+            return ServerRun.FailedExitCode;
+        }
+        catch (AggregateException e) when (e.InnerExceptions[0] is EvalException)
+        {
+            await Console.Error.WriteLineAsync($"error: {e.InnerExceptions[0].Message}");
             return ServerRun.FailedExitCode;
         }
         catch (Exception e) when (e is ModelLoadException or TokenizerException or TemplateException or SettingException or ApiException or LatentSpecException
@@ -108,7 +81,8 @@ public static class EvalCommand
         }
     }
 
-    private static int Problems(IEnumerable<(string Row, CacheUse Use)> rows)
+    /// <summary>Says what makes rows unfit for use; gives the exit code.</summary>
+    internal static int Problems(IEnumerable<(string Row, CacheUse Use)> rows)
     {
         var bad = rows.Where(row => row.Use.Problem is not null).ToList();
         foreach (var (row, use) in bad)
@@ -118,33 +92,9 @@ public static class EvalCommand
 
         return bad.Count == 0 ? 0 : ServerRun.FailedExitCode;
     }
-
-    private static int[] Lengths(string list) =>
-        [.. list.Split(',').Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var length) && length > 0
-            ? length
-            : throw new ArgumentException($"--lengths {list}: expected whole numbers of at least 1, separated by commas."))];
-
-    internal static Option<int> Count(string name, int standard, string description)
-    {
-        var option = new Option<int>(name) { HelpName = "N", DefaultValueFactory = _ => standard, Description = description };
-        option.Validators.Add((OptionResult result) =>
-        {
-            if (result.GetValueOrDefault<int>() < 1)
-            {
-                result.AddError($"{name}: expected a whole number of at least 1.");
-            }
-        });
-        return option;
-    }
 }
 
-/// <summary>What --json writes.</summary>
-public sealed record NeedleReport(EvalSetup Setup, IReadOnlyList<NeedleRow> Rows);
-
-/// <inheritdoc cref="NeedleReport"/>
-public sealed record PerplexityReport(EvalSetup Setup, IReadOnlyList<PerplexityRow> Rows);
-
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]
-[JsonSerializable(typeof(NeedleReport))]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
+[JsonSerializable(typeof(SuiteReport))]
 [JsonSerializable(typeof(PerplexityReport))]
 internal sealed partial class EvalJson : JsonSerializerContext;

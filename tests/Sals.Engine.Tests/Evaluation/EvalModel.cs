@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Sals.Engine.Evaluation;
+using Sals.Engine.Evaluation.Tasks;
 using Sals.Engine.Tests.Models;
 using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
@@ -17,11 +18,18 @@ internal static class EvalModel
 
     public static EvalText Text { get; } = new(HeldOut);
 
-    public static NeedleTask Needle { get; } = new(Tokenizer, Text, Render);
+    public static TaskPrompts Prompts { get; } = new(Tokenizer, Render);
 
-    public static int[] Render(string message)
+    /// <summary>With the data files that are bundled.</summary>
+    public static TaskSet Tasks { get; } = new(Text, Path.Combine(GoldenFolders.Root, "src", "Sals.Server", "EvalText"));
+
+    public static int[] Render(string message, string answerPrefix)
     {
         var messages = new JsonArray(new JsonObject { ["role"] = "user", ["content"] = message });
-        return [.. ChatTemplate.EncodePrompt(Tokenizer, Template.Render(JinjaValue.FromJson(messages), addGenerationPrompt: true))];
+        return
+        [
+            .. ChatTemplate.EncodePrompt(Tokenizer, Template.Render(JinjaValue.FromJson(messages), addGenerationPrompt: true)),
+            .. Tokenizer.Encode(answerPrefix.TrimStart(), addSpecialTokens: false, parseSpecialTokens: false),
+        ];
     }
 }

@@ -1,5 +1,6 @@
 using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Evaluation;
+using Sals.Engine.Evaluation.Results;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
@@ -33,7 +34,7 @@ public class EvalRunTests
 
         var answers = await new EvalRun(harness.Engine, 1).ForceAsync([window], Prompt, TestContext.Current.CancellationToken);
         var layout = new PageLayout(weights.Config, spec, ElementType.Float32);
-        var row = EvalScores.Perplexity(spec.Name, Prompt, answers, 1, CacheUse.Of(answers, [window.Length], layout, weights.Config));
+        var row = EvalScores.Perplexity(spec.Name, Prompt, answers, 1, CacheUse.Of([.. answers.Select(answer => answer.Trace)], [window.Length], layout, weights.Config));
 
         var expected = 0.0;
         for (var position = Prompt; position < Prompt + Forced; position++)
@@ -65,50 +66,71 @@ public class EvalRunTests
     {
         const int length = 640;
         using var folder = ModelFolder.Open(GoldenFolders.Embedded);
-        EvalPrompt[] prompts = [.. Enumerable.Range(0, 3).Select(i => EvalModel.Needle.Draw(length, 1, i))];
-        var dense = await NeedlesAsync(folder, prompts, "dense");
-        Assert.Equal((3, 3, 3), (dense.Samples, dense.Exact, dense.Found));
-        Assert.Equal(0, dense.Use.SparsePairShare);
-        Assert.Null(dense.Use.Problem);
-        Assert.Equal(1, dense.Use.ModelRatio);
+        var task = EvalModel.Tasks.Parse("single", _ => { })[0];
+        EvalItem[] items = [.. Enumerable.Range(0, 3).Select(i => EvalModel.Prompts.Draw(task, length, 1, i))];
+        var (dense, denseUse) = await AskAsync(folder, items, null, "dense");
+        Assert.All(dense, result => Assert.Equal(1, result.Score));
+        Assert.Equal(0, denseUse.SparsePairShare);
+        Assert.Null(denseUse.Problem);
+        Assert.Equal(1, denseUse.ModelRatio);
+        Assert.Equal(1, denseUse.AccessRatio);
 
-        var sparse = await NeedlesAsync(folder, prompts, "sals-25", "sparsity=8", "dense_below=0");
-        Assert.Null(sparse.Use.Problem);
-        Assert.Equal(1, sparse.Use.SparseTokenShare);
-        Assert.Equal(5.0 / 8, sparse.Use.SparsePairShare, 1e-12);
-        Assert.Equal(sparse.Use.ExpectedBytesPerToken, sparse.Use.MeasuredBytesPerToken);
-        Assert.Equal(dense.Use.MeasuredBytesPerToken, sparse.Use.DenseBytesPerToken);
-        Assert.InRange(sparse.Use.ModelRatio, 0.3, 0.8);
+        var (sparse, use) = await AskAsync(folder, items, null, "sals-25", "sparsity=8", "dense_below=0");
+        Assert.All(sparse, result => Assert.Equal(1, result.Score));
+        Assert.Null(use.Problem);
+        Assert.Equal(1, use.SparseTokenShare);
+        Assert.Equal(5.0 / 8, use.SparsePairShare, 1e-12);
+        Assert.Equal(use.ExpectedBytesPerToken, use.MeasuredBytesPerToken);
+        Assert.Equal(denseUse.MeasuredBytesPerToken, use.DenseBytesPerToken);
+        Assert.InRange(use.ModelRatio, 0.3, 0.8);
         // r = D/4 latents and 4 + 1 bits a value: of 16-bit keys and values 0.28125, the paper's 0.28
-        Assert.Equal(0.28125, sparse.Use.LayerRatio16, 1e-12);
-        Assert.Equal(0.203125, sparse.Use.LayerRatio, 1e-12);
+        Assert.Equal(0.28125, use.LayerRatio16, 1e-12);
+        Assert.Equal(0.203125, use.LayerRatio, 1e-12);
+        // by hand for a sequence of n tokens: exact 512 numbers a token outside the candidates, 32 of every candidate, 64 and 256 * 5 / 16 of the selected
+        double read = 0, whole = 0;
+        foreach (var n in sparse.Select(result => result.CacheTokens))
+        {
+            var window = (n - 64) / 64 * 64;
+            read += (512.0 * (16 + n - window)) + (32.0 * (window - 16)) + ((64 + 80.0) * (n / 8));
+            whole += 512.0 * n;
+        }
 
-        var never = await NeedlesAsync(folder, prompts[..1], "sals-25", "dense_below=2048");
-        Assert.True(never.Use.Unused);
-        Assert.Contains("sparse share 0", never.Use.Problem);
+        Assert.Equal(read / whole, use.LayerAccessRatio16, 1e-12);
 
-        var setup = new EvalSetup("sals-tiny", "cpu", 1, "text", "0", ["dense", "sals-25"]);
-        var lines = EvalMarkdown.Needle(setup, [dense, sparse]).Split('\n').Where(line => line.StartsWith('|')).ToArray();
-        Assert.Equal(4, lines.Length);
-        Assert.Single(lines.Select(line => line.Count(c => c == '|')).Distinct());
-        Assert.StartsWith("| dense | 640 | 3/3 | 100.0 |", lines[2]);
-        Assert.Contains("| 62.5 |", lines[3]);
+        var (_, never) = await AskAsync(folder, items[..1], null, "sals-25", "dense_below=2048");
+        Assert.True(never.Unused);
+        Assert.Contains("sparse share 0", never.Problem);
     }
 
     [Fact]
-    public void An_answer_is_right_only_as_a_whole_and_when_it_ends()
+    public async Task A_shared_prefill_gives_the_answers_of_one_that_was_computed()
     {
-        var prompt = new EvalPrompt { Prompt = [1], Answer = "It is 12.", Value = "12", MaxTokens = 4, Depth = 0 };
-        string[] texts = ["It is 12.", "It is 12.", "It is 12", "It is 21."];
-        var answers = texts.Select((_, i) => new EvalAnswer([i], Ended: i != 1, [0], new GenerationTrace { GeneratedTokens = 1, DecodedTokens = 1, CacheTokens = 1 })).ToArray();
-        var config = TinyModel.Config();
-        var use = CacheUse.Of(answers, [5, 5, 5, 5], new PageLayout(config, LatentSpec.Dense(config.LayerCount), ElementType.Float32), config);
-        var row = EvalScores.Needle("dense", 5, [prompt, prompt, prompt, prompt], answers, ids => texts[ids[0]], 1, use);
-        Assert.Equal([true, false, false, false], row.Right);
-        Assert.Equal((1, 3), (row.Exact, row.Found));
-        Assert.Equal(0.25, row.Accuracy);
-        // the traces say that no page was held: not what the arithmetic says
-        Assert.Contains("PageLayout's arithmetic", use.Problem);
+        using var folder = ModelFolder.Open(GoldenFolders.Embedded);
+        var tasks = EvalModel.Tasks.Parse("lines,kv_uuid", _ => { });
+        EvalItem[] items = [.. tasks.Select(task => EvalModel.Prompts.Draw(task, 400, 3, 0))];
+        var share = new PrefillShare();
+        var (alone, _) = await AskAsync(folder, items, null, "sals-12.5", "dense_below=0", "sparsity=8");
+        await AskAsync(folder, items, share, "dense");
+        var (shared, use) = await AskAsync(folder, items, share, "sals-12.5", "dense_below=0", "sparsity=8");
+        Assert.Equal(alone, shared);
+        Assert.Null(use.Problem);
+
+        // the share is really used: other keys of the same prompt give another answer
+        var wrong = new PrefillShare();
+        wrong.Add(new SharedPrefill(items[0].Prompt, folder.Config));
+        wrong.Find(items[0].Prompt)!.Hidden.AsSpan().Fill(1);
+        for (var token = 0; token < items[0].Prompt.Length; token++)
+        {
+            for (var layer = 0; layer < folder.Config.LayerCount; layer++)
+            {
+                wrong.Find(items[0].Prompt)!.Keys(layer, token).Fill(1);
+                wrong.Find(items[0].Prompt)!.Values(layer, token).Fill(1);
+            }
+        }
+
+        var (spoilt, _) = await AskAsync(folder, items, wrong, "dense");
+        Assert.Equal(0, spoilt[0].Score);
+        Assert.Equal(1, spoilt[1].Score);
     }
 
     [Fact]
@@ -120,17 +142,18 @@ public class EvalRunTests
         await Assert.ThrowsAsync<ArgumentException>(() => run.ForceAsync([huge], huge.Length, TestContext.Current.CancellationToken));
     }
 
-    private static async Task<NeedleRow> NeedlesAsync(ModelFolder folder, EvalPrompt[] prompts, string cache, params string[] settings)
+    private static async Task<(EvalResult[] Results, CacheUse Use)> AskAsync(ModelFolder folder, EvalItem[] items, PrefillShare? share, string cache, params string[] settings)
     {
         var config = folder.Config;
         var spec = LatentSpecParser.Parse(cache, settings, config);
         var basis = spec.IsDense
             ? null
             : LatentBasisFile.Read(Path.Combine(GoldenFolders.Embedded, "sals-basis.safetensors"), spec, config, ModelFingerprint.Of(folder.Weights));
-        await using var harness = await EngineHarness.StartAsync(() => new CpuBackend(folder.Weights, Options(spec, basis, prompts[0].Length)));
-        var answers = await new EvalRun(harness.Engine, 3).AnswerAsync(prompts, config.EndTokenIds, TestContext.Current.CancellationToken);
-        var use = CacheUse.Of(answers, [.. prompts.Select(prompt => prompt.Length)], new PageLayout(config, spec, ElementType.Float32), config);
-        return EvalScores.Needle(cache, prompts[0].Length, prompts, answers, ids => EvalModel.Tokenizer.Decode(ids, skipSpecialTokens: false), 1, use);
+        await using var harness = await EngineHarness.StartAsync(() => new CpuBackend(folder.Weights, Options(spec, basis, items.Max(item => item.MaxLength))) { Share = share });
+        var answers = await new EvalRun(harness.Engine, 3).AnswerAsync(items, config.EndTokenIds, TestContext.Current.CancellationToken);
+        return (
+            [.. items.Zip(answers, (item, answer) => EvalResult.Of(cache, item, answer, EvalModel.Tokenizer.Decode(answer.Tokens, skipSpecialTokens: false)))],
+            CacheUse.Of([.. answers.Select(answer => answer.Trace)], [.. items.Select(item => item.MaxLength)], new PageLayout(config, spec, ElementType.Float32), config));
     }
 
     private static CpuBackendOptions Options(LatentSpec spec, LatentBasis? basis, int length) => new()

@@ -103,6 +103,13 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
     /// <summary>Bytes of weights that one decode step reads, whatever its rows.</summary>
     public long DecodeWeightBytes => _weights.DecodeBytes;
 
+    /// <summary>Where prompts are shared with other backends of the same weights; set before the first step. Null = nowhere.</summary>
+    public PrefillShare? Share
+    {
+        get => _forward.Share;
+        set => _forward.Share = value;
+    }
+
     /// <summary>For tests that poison pages.</summary>
     internal CpuCache Cache => _cache;
 

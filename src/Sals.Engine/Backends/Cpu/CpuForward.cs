@@ -59,6 +59,9 @@ internal sealed class CpuForward
     private bool _add;
     private float[] _gamma = [];
     private CpuRow[] _decodeRows = [];
+
+    // prompts on their way through the layers that the share will get
+    private readonly List<SharedPrefill> _recorded = [];
     private CpuLane _lane;
     private int _laneOffset;
     private int _first;
@@ -108,6 +111,9 @@ internal sealed class CpuForward
 
     /// <summary>Null outside tests.</summary>
     public IStepProbe? Probe { get; set; }
+
+    /// <summary>Prompts that another backend computed, or that others shall find; null = none.</summary>
+    public PrefillShare? Share { get; set; }
 
     /// <summary>Bytes of activations.</summary>
     public long Bytes => sizeof(float)
@@ -168,6 +174,7 @@ internal sealed class CpuForward
         _lane = Lanes[slice.Lane];
         _laneOffset = slice.LaneOffset;
         var slot = slice.Slots[0];
+        var known = slice.HistoryLength == 0 ? Share?.Find(slice.Prompt.Span) : null;
         for (_layer = slice.FirstLayer; _layer < slice.EndLayer; _layer++)
         {
             if (slice.HistoryLength > 0 && slice.FirstToken == slice.HistoryLength)
@@ -175,7 +182,12 @@ internal sealed class CpuForward
                 ReadPages(slot, slice.LaneOffset, slice.HistoryLength);
             }
 
-            for (var first = slice.FirstToken; first < slice.EndToken; first += BlockRows)
+            for (var token = slice.FirstToken; known is not null && token < slice.EndToken; token++)
+            {
+                _lane.Store(_laneOffset + token, known.Keys(_layer, token), known.Values(_layer, token));
+            }
+
+            for (var first = slice.FirstToken; known is null && first < slice.EndToken; first += BlockRows)
             {
                 var count = Math.Min(BlockRows, slice.EndToken - first);
                 if (_layer == 0)
@@ -192,6 +204,11 @@ internal sealed class CpuForward
             if (slice.EndToken == slice.PromptLength)
             {
                 WritePages(slot, slice.LaneOffset, slice.HistoryLength, slice.EndToken);
+                if (Share is not null && known is null && slice.HistoryLength == 0)
+                {
+                    Record(slice);
+                }
+
                 Probe?.Publish($"L{_layer:00}.hidden", slot, slice.EndToken - 1, LaneRow(slice.EndToken - 1));
             }
         }
@@ -201,7 +218,7 @@ internal sealed class CpuForward
             return false;
         }
 
-        LaneRow(slice.EndToken - 1).CopyTo(_final.AsSpan(finalRow * H));
+        (known is null ? LaneRow(slice.EndToken - 1) : known.Hidden).CopyTo(_final.AsSpan(finalRow * H));
         return true;
     }
 
@@ -245,6 +262,35 @@ internal sealed class CpuForward
         }
 
         _keysBeforeRope = null;
+    }
+
+    /// <summary>Keeps a layer of a prompt for the share, which gets it when the last layer is there.</summary>
+    private void Record(in PrefillSlice slice)
+    {
+        var prompt = slice.Prompt.Span;
+        SharedPrefill? shared = null;
+        foreach (var other in _recorded)
+        {
+            shared = other.Prompt.AsSpan().SequenceEqual(prompt) ? other : shared;
+        }
+
+        if (shared is null)
+        {
+            shared = new SharedPrefill(prompt.ToArray(), _model);
+            _recorded.Add(shared);
+        }
+
+        for (var token = 0; token < prompt.Length; token++)
+        {
+            _lane.Load(_laneOffset + token, shared.Keys(_layer, token), shared.Values(_layer, token));
+        }
+
+        if (_layer == _model.LayerCount - 1)
+        {
+            LaneRow(prompt.Length - 1).CopyTo(shared.Hidden);
+            _recorded.Remove(shared);
+            Share!.Add(shared);
+        }
     }
 
     private void PrefillBlock(int first, int count, bool endsPrompt)
