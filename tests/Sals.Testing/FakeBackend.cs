@@ -23,6 +23,7 @@ public sealed class FakeBackend : IStepBackend
     private readonly Dictionary<(int Lane, int Offset), Cursor> _lanes = [];
     private long _submitted;
 
+    /// <param name="vocabulary">At least 1,000; what is sampled freely stays below 1,000.</param>
     public FakeBackend(
         int slots = 8,
         int maxModelLength = 1024,
@@ -30,7 +31,8 @@ public sealed class FakeBackend : IStepBackend
         int lookAhead = 0,
         LatentSpec? spec = null,
         int layers = 4,
-        int[]? lanes = null)
+        int[]? lanes = null,
+        int vocabulary = 1000)
     {
         spec ??= LatentSpec.Dense(layers);
         var dense = spec.DenseLayers.Length > 0 ? 8192L : 0;
@@ -41,7 +43,7 @@ public sealed class FakeBackend : IStepBackend
         Info = new BackendInfo
         {
             Name = "fake",
-            VocabularySize = 1000,
+            VocabularySize = vocabulary,
             LayerCount = layers,
             SlotCount = slots,
             MaxModelLength = maxModelLength,
@@ -265,7 +267,7 @@ public sealed class FakeBackend : IStepBackend
     {
         while (allowed is not null && (allowed[token / 32] >> (token % 32) & 1) == 0)
         {
-            token = (token + 1) % 1000;
+            token = (token + 1) % (32 * allowed.Length);
         }
 
         return token;

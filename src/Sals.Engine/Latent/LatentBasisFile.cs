@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Numerics;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using Sals.Engine.Models;
@@ -22,6 +23,9 @@ public static class LatentBasisFile
 {
     private const string Format = "sals-basis";
     private const string Version = "1";
+
+    /// <summary>Far above any model; the file's own word for it is not trusted.</summary>
+    private const int MostLayers = 10_000;
 
     /// <summary>Writes atomically; the same content gives the same bytes.</summary>
     public static void Write(string path, LatentBasisOrigin origin, int layerCount, IReadOnlyList<CalibratedLayer> layers)
@@ -79,10 +83,15 @@ public static class LatentBasisFile
         {
             using var file = new SafetensorsFile(path);
             CheckFormat(file);
-            int rank = Number(file, "rank"), width = Number(file, "key_width");
+            int rank = Number(file, "rank"), width = Number(file, "key_width"), count = Number(file, "layer_count");
+            if (rank > width || count > MostLayers)
+            {
+                throw new LatentBasisException($"{file.Path}: expected a rank of at most the key width and at most {MostLayers} layers, found rank {rank}, width {width}, {count} layers.");
+            }
+
             return (
-                new LatentBasisOrigin(Text(file, "model_fingerprint"), Text(file, "data_fingerprint"), long.Parse(Text(file, "tokens"), CultureInfo.InvariantCulture)),
-                [.. Enumerable.Range(0, Number(file, "layer_count")).Where(i => file.Entries.ContainsKey($"layers.{i}.mean")).Select(i => new CalibratedLayer(
+                new LatentBasisOrigin(Text(file, "model_fingerprint"), Text(file, "data_fingerprint"), Number<long>(file, "tokens")),
+                [.. Enumerable.Range(0, count).Where(i => file.Entries.ContainsKey($"layers.{i}.mean")).Select(i => new CalibratedLayer(
                     i, ReadLayer(file, i, false, rank, width), ReadLayer(file, i, true, rank, width),
                     Values(file, $"layers.{i}.uncentred.eigenvalues", 1, width), Values(file, $"layers.{i}.centred.eigenvalues", 1, width)))]);
         }
@@ -164,8 +173,11 @@ public static class LatentBasisFile
     private static string Text(SafetensorsFile file, string key) =>
         file.Metadata.TryGetValue(key, out var text) ? text : throw new LatentBasisException($"{file.Path}: the metadata has no {key}.");
 
-    private static int Number(SafetensorsFile file, string key) =>
-        int.TryParse(Text(file, key), NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+    private static int Number(SafetensorsFile file, string key) => Number<int>(file, key);
+
+    private static T Number<T>(SafetensorsFile file, string key)
+        where T : INumberBase<T> =>
+        T.TryParse(Text(file, key), NumberStyles.None, CultureInfo.InvariantCulture, out var value)
             ? value
             : throw new LatentBasisException($"{file.Path}: the metadata's {key} is no number: {ModelLoadException.Shown(Text(file, key))}.");
 }

@@ -39,7 +39,14 @@ internal readonly record struct JsonField(JsonElement Element, string Path)
     public JsonField? Member(string name)
     {
         Object();
-        return Element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? new JsonField(value, $"{Path}:{name}") : null;
+        try
+        {
+            return Element.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? new JsonField(value, $"{Path}:{name}") : null;
+        }
+        catch (InvalidOperationException)
+        {
+            throw BadName(Path);
+        }
     }
 
     public JsonField Required(string name) => Member(name) ?? throw new TokenizerException($"{Path}: \"{name}\" is missing");
@@ -89,7 +96,20 @@ internal readonly record struct JsonField(JsonElement Element, string Path)
         {
             foreach (var member in parent.Element.EnumerateObject())
             {
-                yield return (member.Name, new JsonField(member.Value, $"{parent.Path}:{member.Name}"));
+                var name = NameOf(member, parent.Path);
+                yield return (name, new JsonField(member.Value, $"{parent.Path}:{name}"));
+            }
+        }
+
+        static string NameOf(JsonProperty member, string path)
+        {
+            try
+            {
+                return member.Name;
+            }
+            catch (InvalidOperationException)
+            {
+                throw BadName(path);
             }
         }
     }
@@ -99,6 +119,9 @@ internal readonly record struct JsonField(JsonElement Element, string Path)
         var found = Element.GetRawText();
         return new TokenizerException($"{Path}: expected {expected}, found {(found.Length > 60 ? found[..60] + "…" : found)}");
     }
+
+    /// <summary>Half a surrogate pair in a name shows only when the name is read.</summary>
+    private static TokenizerException BadName(string path) => new($"{path}: a member's name is not valid UTF-8 or UTF-16");
 
     private JsonField Expect(JsonValueKind kind, string expected) => Element.ValueKind == kind ? this : throw Unexpected(expected);
 }

@@ -35,7 +35,7 @@ public sealed class PromptReader
         var rendered = template(prompt);
         CheckLength(field, rendered.Text.Length);
         // the template prints the beginning-of-text token itself; a second one is the classic mistake
-        return ([.. Tokenizer(field).Encode(rendered, addSpecialTokens: false)], rendered.Text);
+        return (Known(Tokenizer(field).Encode(rendered, addSpecialTokens: false), field), rendered.Text);
     }
 
     /// <summary>"prompt": a text, texts, ids, or lists of ids.</summary>
@@ -86,11 +86,17 @@ public sealed class PromptReader
     {
         var text = JsonFields.TextOf(value, path, int.MaxValue, 1);
         CheckLength(path, text.Length);
-        return [.. Tokenizer(path).Encode(text, addSpecialTokens, parseSpecialTokens: true)];
+        return Known(Tokenizer(path).Encode(text, addSpecialTokens, parseSpecialTokens: true), path);
     }
 
     public Tokenizer Tokenizer(string path) => _model.Tokenizer ?? throw new ApiException(
         ApiError.Invalid(path, $"{path}: this server has no tokenizer (--skip-tokenizer-init); send token ids to /v1/completions."));
+
+    /// <summary>A tokenizer may have tokens (often added ones) for which the model has no embedding.</summary>
+    private int[] Known(List<int> ids, string path) =>
+        ids.FindIndex(id => id >= _model.VocabularySize) is var unknown and >= 0
+            ? throw JsonFields.Invalid(path, $"the tokenizer makes token {ids[unknown]} of it, but the model has only {_model.VocabularySize}")
+            : [.. ids];
 
     /// <summary>Refuses before tokenising what cannot fit: a token has at most so many characters.</summary>
     private void CheckLength(string path, long characters)

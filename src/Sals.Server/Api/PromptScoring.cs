@@ -52,6 +52,7 @@ public static class PromptScoring
         Choices = 1,
         StopTokenIds = [],
         AllowedTokens = null,
+        Grammar = null,
         Sampling = request.Sampling with { HeldBackIds = [], MinTokens = 0, LogitBias = [], LogProbabilities = top },
     };
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
+using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Sals.Server.Api;
 using Sals.Server.Options;
@@ -12,7 +13,8 @@ public static class ServerApp
     /// <summary>After draining, how long answers in flight may take to reach their clients.</summary>
     private static readonly TimeSpan LastWrites = TimeSpan.FromSeconds(5);
 
-    public static WebApplication Build(SalsOptions options, EngineHost host, ILoggerFactory loggers)
+    /// <param name="server">Instead of Kestrel; null = Kestrel.</param>
+    public static WebApplication Build(SalsOptions options, EngineHost host, ILoggerFactory loggers, IServer? server = null)
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ApplicationName = "sals" });
         builder.Services.AddSingleton(loggers);
@@ -23,6 +25,10 @@ public static class ServerApp
         builder.Services.AddSingleton<IHostLifetime, SilentLifetime>();
         builder.WebHost.UseKestrelCore();
         builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
+        if (server is not null)
+        {
+            builder.Services.AddSingleton(server);
+        }
 
         var app = builder.Build();
         var logger = loggers.CreateLogger("Sals.Server.Api");

@@ -9,13 +9,6 @@ public sealed class ModelFuzzTests : IDisposable
 {
     private const int Seed = 20251124;
 
-    // pieces that steer random bytes towards the interesting values
-    private static readonly string[] Pieces =
-    [
-        "null", "true", "-1", "0", "9223372036854775807", "18446744073709551616", "1e999", "-0.0", "\"\"", "[]", "{}", "[[[[", "\\ud800", "\\u0000", "NaN",
-        "\"F8_E4M3\"", "\"F4\"", "..", "/", ",", ":", "\"", "}", "]", "4294967296", "\"yarn\"", "\"rope_type\"", "\"model.norm.weight\"",
-    ];
-
     private readonly TemporaryFolder _folder = TemporaryFolder.CopyOf(GoldenFolders.Micro("llama31-gqa-rope-scaled"));
 
     public void Dispose() => _folder.Dispose();
@@ -113,7 +106,7 @@ public sealed class ModelFuzzTests : IDisposable
         int loaded = 0;
         for (int i = 0; i < count; i++)
         {
-            byte[] mutated = Mutate(good, new Random(Seed + i));
+            byte[] mutated = Mutation.Of(good, new Random(Seed + i));
             try
             {
                 load(mutated);
@@ -130,39 +123,5 @@ public sealed class ModelFuzzTests : IDisposable
         }
 
         return loaded;
-    }
-
-    private static byte[] Mutate(byte[] good, Random random)
-    {
-        var bytes = new List<byte>(good);
-        for (int change = random.Next(1, 4); change > 0 && bytes.Count > 0; change--)
-        {
-            int at = random.Next(bytes.Count);
-            switch (random.Next(6))
-            {
-                case 0:
-                    bytes[at] ^= (byte)(1 << random.Next(8));
-                    break;
-                case 1:
-                    bytes[at] = (byte)random.Next(256);
-                    break;
-                case 2:
-                    bytes.RemoveRange(at, Math.Min(bytes.Count - at, random.Next(1, 20)));
-                    break;
-                case 3:
-                    bytes.InsertRange(at, bytes.GetRange(at, Math.Min(bytes.Count - at, random.Next(1, 60))));
-                    break;
-                case 4:
-                    bytes[at] = (byte)('0' + random.Next(10));
-                    break;
-                default:
-                    byte[] piece = System.Text.Encoding.UTF8.GetBytes(Pieces[random.Next(Pieces.Length)]);
-                    bytes.RemoveRange(at, Math.Min(bytes.Count - at, random.Next(0, piece.Length + 1)));
-                    bytes.InsertRange(at, piece);
-                    break;
-            }
-        }
-
-        return [.. bytes];
     }
 }

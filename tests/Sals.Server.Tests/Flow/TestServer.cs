@@ -172,6 +172,9 @@ public sealed class CollectingLoggers : ILoggerFactory, ILogger
 {
     private readonly List<string> _lines = [];
 
+    /// <summary>What is less important is not kept.</summary>
+    public LogLevel Least { get; init; }
+
     public string[] Lines
     {
         get
@@ -189,13 +192,18 @@ public sealed class CollectingLoggers : ILoggerFactory, ILogger
     {
     }
 
-    public bool IsEnabled(LogLevel logLevel) => true;
+    public bool IsEnabled(LogLevel logLevel) => logLevel >= Least;
 
     public IDisposable? BeginScope<TState>(TState state)
         where TState : notnull => null;
 
     public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
     {
+        if (!IsEnabled(logLevel))
+        {
+            return;
+        }
+
         lock (_lines)
         {
             _lines.Add($"{eventId.Id} {formatter(state, exception)} {exception}");
