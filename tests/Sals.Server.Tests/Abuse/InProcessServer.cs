@@ -88,7 +88,12 @@ internal sealed class InProcessServer : IServer, IAsyncDisposable
         var path = request.Path.Split('?')[0];
         var sent = new HttpRequestFeature
         {
-            Method = request.Method, Path = path, RawTarget = request.Path, Scheme = "http", Protocol = "HTTP/1.1", Body = new MemoryStream(request.Body),
+            Method = request.Method,
+            Path = path,
+            RawTarget = request.Path,
+            Scheme = "http",
+            Protocol = "HTTP/1.1",
+            Body = new MemoryStream(request.Body),
             QueryString = request.Path[path.Length..],
         };
         sent.Headers.Host = "localhost";
