@@ -5,6 +5,7 @@ using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
+using Sals.Engine.Tests.Latent;
 using Sals.Testing;
 using Xunit;
 
@@ -126,8 +127,18 @@ public class CpuBackendContractTests : StepBackendContract
         Slots = Slots,
         MaxModelLength = MaxLength,
         CacheBytes = 128L << 20,
-        Spec = LatentSpec.Dense(weights.Config.LayerCount),
+        Spec = Spec(weights.Config),
+        Basis = Spec(weights.Config) is { IsDense: false } spec ? RandomBasis.Create(spec, weights.Config.KeyWidth) : null,
         SampleableVocabulary = sampleable,
         Threads = threads,
     });
+
+    protected virtual LatentSpec Spec(ModelConfig config) => LatentSpec.Dense(config.LayerCount);
+}
+
+/// <summary>The same rules for compressed caches, from the first page that leaves the window on.</summary>
+public class CpuSparseContractTests : CpuBackendContractTests
+{
+    protected override LatentSpec Spec(ModelConfig config) => LatentSpecParser.Parse(
+        "sals-25", ["dense_below=0", "critical=20", "dense_layers=0", config.KeyWidth % 32 == 0 ? "value_bits=4" : "value_bits=16"], config);
 }

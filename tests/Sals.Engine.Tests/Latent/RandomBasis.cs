@@ -5,6 +5,14 @@ namespace Sals.Engine.Tests.Latent;
 /// <summary>Orthonormal vectors by Gram-Schmidt from a seed, cut to a rank.</summary>
 internal static class RandomBasis
 {
+    /// <summary>Bases of every compressed layer.</summary>
+    public static LatentBasis Create(LatentSpec spec, int width, int seed = 3, float eigenvalue = 1)
+    {
+        var random = new Random(seed);
+        return new LatentBasis(
+            [.. Enumerable.Range(0, spec.LayerCount).Select(l => spec.DenseLayers.Contains(l) ? null : Create(random, width, spec.Rank, spec.Centred, eigenvalue))], "random");
+    }
+
     public static LatentBasisLayer Create(Random random, int width, int rank, bool centred, float eigenvalue = 1)
     {
         var rows = new double[rank][];
