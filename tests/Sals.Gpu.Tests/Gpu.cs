@@ -10,6 +10,9 @@ internal static class Gpu
     private static readonly Lazy<CudaDevice> Opened = new(() => new CudaDevice(0));
     private static readonly KernelCache Cache = new(null);
 
+    /// <summary>Where backends of tests keep compiled kernels: the same few models are built dozens of times.</summary>
+    public static string KernelFolder { get; } = Path.Combine(Path.GetTempPath(), "sals-gpu-tests");
+
     /// <summary>Why there is nothing to test on; null when there is a usable GPU.</summary>
     public static string? Missing { get; } = Explain();
 

@@ -152,20 +152,23 @@ public sealed class PageLayout
     /// Most bytes of cache that one sequence holds on its way to <paramref name="length"/> tokens: exact pages of the dense layers; of the others the hot
     /// pages, which are most just before compression begins, and the latent page that is reserved beside each page that may ever be flushed.
     /// </summary>
-    public long PeakBytes(int length)
-    {
-        var pages = (long)CacheTimeline.PagesOf(length);
-        var bytes = pages * DensePageBytes;
-        if (Spec.IsDense)
-        {
-            return bytes;
-        }
+    public long PeakBytes(int length) => PoolKinds.All.Sum(pool => PeakPages(pool, length) * PageBytes(pool));
 
+    /// <summary>Most pages of a pool that one sequence holds on its way to <paramref name="length"/> tokens, as in <see cref="PeakBytes"/>.</summary>
+    public long PeakPages(PoolKind pool, int length)
+    {
         var flushes = CacheTimeline.LatentPages(length, Spec) > 0;
-        var exact = Math.Min(length, Math.Max(Spec.DenseBelow, 1));
-        // one page more than the window: the new one is taken before the oldest is flushed
-        var hot = Math.Max(CacheTimeline.PageCount(PoolKind.Hot, length, Spec), CacheTimeline.PagesOf(exact)) + (flushes ? 1 : 0);
-        return bytes + hot * HotPageBytes + (flushes ? pages * LatentPageBytes : 0);
+        switch (pool)
+        {
+            case PoolKind.Dense:
+                return DensePageBytes > 0 ? CacheTimeline.PagesOf(length) : 0;
+            case PoolKind.Latent:
+                return flushes ? CacheTimeline.PagesOf(length) : 0;
+            default:
+                var exact = Math.Min(length, Math.Max(Spec.DenseBelow, 1));
+                // one page more than the window: the new one is taken before the oldest is flushed
+                return Spec.IsDense ? 0 : Math.Max(CacheTimeline.PageCount(PoolKind.Hot, length, Spec), CacheTimeline.PagesOf(exact)) + (flushes ? 1 : 0);
+        }
     }
 
     /// <summary>Tokens that <paramref name="cacheBytes"/>, less page 0, keep in sequences of <paramref name="length"/> tokens.</summary>

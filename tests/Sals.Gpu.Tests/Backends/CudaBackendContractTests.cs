@@ -7,14 +7,18 @@ using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
 using Sals.Engine.Scheduling;
 using Sals.Engine.Tests.Backends;
+using Sals.Engine.Tests.Latent;
 using Sals.Testing;
 using Xunit;
 
 namespace Sals.Gpu.Tests.Backends;
 
-/// <summary>The rules of every backend on CUDA, with captured graphs, and what only this backend promises.</summary>
-public class CudaBackendContractTests : StepBackendContract
+/// <summary>The rules of every backend on CUDA, with captured graphs, and what only this backend promises; for one cache.</summary>
+public abstract class CudaContract : StepBackendContract
 {
+    /// <summary>The cache that the rules are checked for.</summary>
+    protected abstract LatentSpec Spec { get; }
+
     protected override double Tolerance => 0.1;
 
     protected override int MaxLength => 2400;
@@ -35,7 +39,7 @@ public class CudaBackendContractTests : StepBackendContract
         var cuda = (CudaBackend)backend;
         var layout = cuda.Cache.Layout;
         var row = layout.KeyWidth * sizeof(ushort);
-        foreach (var layer in layout.Spec.DenseLayers)
+        foreach (var layer in pool == PoolKind.Dense ? layout.Spec.DenseLayers : layout.Spec.SparseLayers)
         {
             foreach (var offset in new[] { layout.KeyOffset(layer), layout.ValueOffset(layer) })
             {
@@ -86,29 +90,6 @@ public class CudaBackendContractTests : StepBackendContract
         }
     }
 
-    [Fact]
-    public void Too_small_a_cache_says_what_is_needed()
-    {
-        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
-        var error = Assert.Throws<Sals.Kernels.Cuda.Runtime.CudaException>(() => new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 4096 }));
-        Assert.Contains($"one sequence of {MaxLength} tokens", error.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
-    public void An_automatic_length_is_what_the_cache_holds()
-    {
-        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
-        // two slabs of 512 KiB, the first for page 0; a page of 64 tokens takes 96 KiB
-        using var backend = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 1 << 20, ShortenToFit = true });
-        Assert.Equal(5 * PageLayout.PageSize, backend.Info.MaxModelLength);
-        using var unlimited = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = null, ShortenToFit = true });
-        Assert.Equal(MaxLength, unlimited.Info.MaxModelLength);
-        var prompt = Prompt(40, 300);
-        var a = new Plans(unlimited).Start(0, prompt).Prefill(0, prompt).Step().Tokens[0];
-        var driver = new StepDriver(backend, new EngineOptions { CheckIntegrity = true });
-        Assert.Equal(a, driver.Run(EngineHarness.Request(prompt, 20))[0][0]);
-    }
-
     private static (int[] Tokens, float[] LogProbabilities) Generate(IStepBackend backend)
     {
         var plans = new Plans(backend);
@@ -132,21 +113,64 @@ public class CudaBackendContractTests : StepBackendContract
     }
 
     /// <summary>The smallest model that the kernels serve.</summary>
-    private static ModelConfig Small() => TinyModel.Config(maxModelLength: 2400) with { HiddenSize = 96, HeadSize = 64, IntermediateSize = 160 };
+    protected static ModelConfig Small() => TinyModel.Config(maxModelLength: 2400) with { HiddenSize = 96, HeadSize = 64, IntermediateSize = 160 };
+
+    private protected CudaBackendOptions Options(int? sampleable, bool graphs, int length) => new()
+    {
+        Slots = Slots,
+        MaxModelLength = length,
+        CacheBytes = 256L << 20,
+        Spec = Spec,
+        Basis = Spec.IsDense ? null : RandomBasis.Create(Spec, Small().KeyWidth, eigenvalue: 30),
+        SampleableVocabulary = sampleable,
+        Graphs = graphs,
+        KernelCacheFolder = Gpu.KernelFolder,
+    };
 
     private CudaBackend Create(ModelWeights weights, int? sampleable, bool graphs)
     {
         Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
         return new CudaBackend(weights, Options(sampleable, graphs, MaxLength));
     }
+}
 
-    private static CudaBackendOptions Options(int? sampleable, bool graphs, int length) => new()
+public class CudaBackendContractTests : CudaContract
+{
+    protected override LatentSpec Spec => LatentSpec.Dense(3);
+
+    [Fact]
+    public void Too_small_a_cache_says_what_is_needed()
     {
-        Slots = Slots,
-        MaxModelLength = length,
-        CacheBytes = 256L << 20,
-        Spec = LatentSpec.Dense(3),
-        SampleableVocabulary = sampleable,
-        Graphs = graphs,
-    };
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        var error = Assert.Throws<Sals.Kernels.Cuda.Runtime.CudaException>(() => new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 4096 }));
+        Assert.Contains($"one sequence of {MaxLength} tokens", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_automatic_length_is_what_the_cache_holds()
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        // two slabs of 512 KiB, the first for page 0; a page of 64 tokens takes 96 KiB
+        using var backend = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = 1 << 20, ShortenToFit = true });
+        Assert.Equal(5 * PageLayout.PageSize, backend.Info.MaxModelLength);
+        using var unlimited = new CudaBackend(Model(), Options(null, true, MaxLength) with { CacheBytes = null, ShortenToFit = true });
+        Assert.Equal(MaxLength, unlimited.Info.MaxModelLength);
+        var prompt = Prompt(40, 300);
+        var a = new Plans(unlimited).Start(0, prompt).Prefill(0, prompt).Step().Tokens[0];
+        var driver = new StepDriver(backend, new EngineOptions { CheckIntegrity = true });
+        Assert.Equal(a, driver.Run(EngineHarness.Request(prompt, 20))[0][0]);
+    }
+}
+
+/// <summary>Compressed from the first page that leaves the window on, tokens chosen by score; one layer stays dense.</summary>
+public class CudaSparseContractTests : CudaContract
+{
+    protected override LatentSpec Spec { get; } = LatentSpecParser.Parse("sals-25", ["dense_below=0", "critical=20", "dense_layers=0"], Small(), LatentFormat.BFloat16);
+}
+
+/// <summary>Integer scores, values of 2 bits, and no dense layer at all.</summary>
+public class CudaSparseInt8ContractTests : CudaContract
+{
+    protected override LatentSpec Spec { get; } =
+        LatentSpecParser.Parse("sals-12.5", ["dense_below=0", "critical=20", "dense_layers=none", "latent_format=int8", "sink_tokens=0"], Small());
 }

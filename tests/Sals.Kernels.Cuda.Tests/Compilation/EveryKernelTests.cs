@@ -90,6 +90,7 @@ public class EveryKernelTests
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);
         foreach (var shape in LatentShapes(headSize, queryHeads, keyHeads, maxPages))
         {
+            yield return PlanStepKernel.Program(slots, vocabulary, shape);
             yield return ScoreSelectKernel.Program(shape);
             yield return FlushPagesKernel.Program(shape);
             yield return ScoringQueryKernel.Program(shape);

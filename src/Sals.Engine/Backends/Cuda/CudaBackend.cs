@@ -1,3 +1,4 @@
+using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
@@ -9,7 +10,7 @@ using Sals.Kernels.Cuda.Runtime;
 namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>
-/// The backend for NVIDIA GPUs (compute capability 8.0 and later), bf16, dense cache. Plans are enqueued by a
+/// The backend for NVIDIA GPUs (compute capability 8.0 and later), bf16. Plans are enqueued by a
 /// <see cref="StepQueue"/>; nothing waits for the device but <see cref="Collect"/>. All memory is taken here, at construction.
 /// Used by one thread, which owns the CUDA context.
 /// </summary>
@@ -46,21 +47,24 @@ public sealed class CudaBackend : IStepBackend
             var layout = new PageLayout(_model, options.Spec, ElementType.BFloat16);
             var budget = new CudaBudget(weights, layout, options, Chunk);
             var length = budget.MaxModelLength(CudaBudget.Free(device, options));
-            budget.Require(device, CudaBudget.Free(device, options), length);
             var maxPages = CudaCache.PagesOf(length);
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
             var cache = new KernelCache(options.KernelCacheFolder);
-            var kernels = Own(new CudaKernels(device, cache, _model, slots, maxPages, sampleable));
+            var latent = options.Spec.IsDense ? null : CudaSparse.ShapeOf(_model, options.Spec, length);
+            var kernels = Own(new CudaKernels(device, cache, _model, slots, maxPages, sampleable, latent));
             var lanes = LaneLengths(length);
             var words = CudaBudget.Words(slots, length);
-            var uploaded = Own(new CudaWeights(_stream, device, cache, weights, options.LoadProgress));
-            _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words));
+            var uploaded = Own(new CudaWeights(_stream, device, cache, weights, options.Spec, options.Basis, options.LoadProgress));
+            _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words, options.Spec.ScoreRank));
             var state = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
             var plans = Own(new GemmPlanCache(Chunk));
-            Plan(plans);
+            Plan(plans, options.Spec);
+            var basis = latent is null ? null : Own(new CudaBasis(_stream, layout, options.Basis!));
+            var buffers = latent is null ? null : Own(new SparseArena(_stream, latent, slots));
             var (slab, bytes) = budget.Cache(device, CudaBudget.Free(device, options), length);
             _cache = Own(new CudaCache(layout, _stream, slots, length, slab, bytes));
-            _forward = new CudaForward(_model, uploaded, kernels, _cache, state, _arena, _stream, new Gemm(plans, _arena.Gemm), Chunk);
+            var sparse = latent is null ? null : new CudaSparse(_model, _stream, kernels, _cache, basis!, buffers!, _arena.Rope);
+            _forward = new CudaForward(_model, uploaded, kernels, _cache, state, _arena, _stream, new Gemm(plans, _arena.Gemm), Chunk, sparse);
             UploadRope(length);
             var graphs = Own(new DecodeGraphs(_forward, _stream, slots));
             _queue = Own(new StepQueue(_model, _stream, _cache, state, kernels, _arena, _forward, graphs, words));
@@ -103,12 +107,28 @@ public sealed class CudaBackend : IStepBackend
             ? $"The CUDA backend needs hidden and MLP sizes that are multiples of 32; this model has {model.HiddenSize} and {model.IntermediateSize}."
         : null;
 
+    /// <summary>Why the kernels cannot keep a cache; null when they can.</summary>
+    public static string? Unsupported(LatentSpec spec, ModelConfig model) =>
+        spec.IsDense ? null
+        : spec.LatentFormat == LatentFormat.Float32 ? "latent_format=float32: the CUDA backend keeps latents as bf16 or int8."
+        : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
+        : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."
+        : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."
+        : null;
+
     internal static int[] LaneLengths(int maxModelLength) => [maxModelLength, Math.Min(maxModelLength, ShortLane)];
 
     /// <summary>For tests that look at or poison cache memory.</summary>
     internal CudaCache Cache => _cache;
 
     internal CudaStream Stream => _stream;
+
+    /// <summary>Null outside tests; steps run eagerly and wait for every intermediate while it is set.</summary>
+    internal IStepProbe? Probe
+    {
+        get => _forward.Reader.Probe;
+        set => _forward.Reader.Probe = value;
+    }
 
     /// <summary>For benches and calibration, which use parts of the forward without steps.</summary>
     internal StepQueue Queue => _queue;
@@ -176,21 +196,28 @@ public sealed class CudaBackend : IStepBackend
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaxModelLength, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MaxModelLength, model.MaxModelLength);
         ArgumentOutOfRangeException.ThrowIfNotEqual(options.Spec.LayerCount, model.LayerCount);
-        if (!options.Spec.IsDense)
+        if (!options.Spec.IsDense && options.Basis is null)
         {
-            throw new ArgumentException($"The CUDA backend keeps the dense cache only so far, not '{options.Spec.Name}'.", nameof(options));
+            throw new ArgumentException($"The cache settings '{options.Spec.Name}' compress layers and need a basis.", nameof(options));
         }
 
-        if (Unsupported(model) is { } problem)
+        if ((Unsupported(model) ?? Unsupported(options.Spec, model)) is { } problem)
         {
             throw new ArgumentException(problem, nameof(options));
         }
     }
 
-    private void Plan(GemmPlanCache plans)
+    private void Plan(GemmPlanCache plans, LatentSpec spec)
     {
         var qkv = _model.QueryWidth + (2 * _model.KeyWidth);
         plans.Add(new GemmShape(qkv, _model.HiddenSize, Bias: _model.QueryKeyValueBias));
+        if (!spec.IsDense)
+        {
+            // decode rows end with a scoring query, which a model that norms its queries adds later
+            var row = qkv + spec.ScoreRank;
+            plans.Add(new GemmShape(_model.QueryKeyNorm ? qkv : row, _model.HiddenSize, Bias: _model.QueryKeyValueBias, Stride: _model.QueryKeyNorm ? row : 0));
+        }
+
         plans.Add(new GemmShape(_model.HiddenSize, _model.QueryWidth, Bias: _model.OutputBias));
         plans.Add(new GemmShape(2 * _model.IntermediateSize, _model.HiddenSize, Bias: _model.MlpBias));
         plans.Add(new GemmShape(_model.HiddenSize, _model.IntermediateSize, Bias: _model.MlpBias));

@@ -20,6 +20,9 @@ public sealed record CudaBackendOptions
     /// <summary>Which layers are compressed.</summary>
     public required LatentSpec Spec { get; init; }
 
+    /// <summary>Of the compressed layers; null when there are none.</summary>
+    public LatentBasis? Basis { get; init; }
+
     /// <summary>Device memory for cache pages, rounded down to whole slabs; null = what <see cref="MemoryUtilization"/> leaves.</summary>
     public long? CacheBytes { get; init; }
 

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Kernels.Cuda.Runtime;
@@ -61,30 +60,6 @@ internal sealed class CudaBudget
         return Math.Min(free, (long)(device.MemoryBytes * options.MemoryUtilization) - others) - Headroom;
     }
 
-    /// <summary>Throws unless weights, activations and the cache of one sequence fit, before any of them is taken.</summary>
-    /// <exception cref="CudaException">They do not: the message says what each needs, what there is, and which settings change that.</exception>
-    public void Require(CudaDevice device, long free, int maxModelLength)
-    {
-        var weights = CudaWeights.BytesOf(_weights);
-        var work = FixedBytes(maxModelLength) - weights;
-        var rest = free - weights - work;
-        var sequence = Needed(maxModelLength, Math.Max(1, rest)).Bytes;
-        var cache = Math.Max(_options.CacheBytes ?? 0, sequence);
-        if (cache <= rest)
-        {
-            return;
-        }
-
-        var others = device.MemoryBytes - device.FreeBytes;
-        throw CudaException.TooLittleMemory(string.Create(CultureInfo.InvariantCulture,
-            $"Out of memory on {device.Name}: weights {Gib(weights)}, {_options.Slots} slots (--max-num-seqs) and prefill lanes {Gib(work)}, cache {Gib(cache)}"
-            + $"{(cache > sequence ? " (--kv-cache-memory-bytes)" : $" for one sequence of {maxModelLength:#,0} tokens (--max-model-len)")}: {Gib(weights + work + cache)} in all. "
-            + $"There are {Gib(Math.Max(0, free))}: --gpu-memory-utilization {_options.MemoryUtilization:0.##} of {Gib(device.MemoryBytes)}, of which {Gib(others)} are already in use. "
-            + $"Lower --max-model-len or --max-num-seqs, raise --gpu-memory-utilization, end other processes on this GPU, or give it a smaller model."));
-
-        static string Gib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):0.0} GiB");
-    }
-
     /// <summary>Slab and bytes of the cache.</summary>
     /// <param name="free">Device memory left for it.</param>
     /// <exception cref="CudaException">One sequence does not fit.</exception>
@@ -107,16 +82,28 @@ internal sealed class CudaBudget
     }
 
     private long FixedBytes(int length) =>
-        CudaWeights.BytesOf(_weights)
+        CudaWeights.BytesOf(_weights, _layout.Spec)
         + CudaSlots.Bytes(_options.Slots, _weights.Config.VocabularySize)
         + StepArena.Bytes(
-            _weights.Config, _options.Slots, CudaCache.PagesOf(length), _chunk, CudaBackend.LaneLengths(length), Words(_options.Slots, length));
+            _weights.Config, _options.Slots, CudaCache.PagesOf(length), _chunk, CudaBackend.LaneLengths(length), Words(_options.Slots, length),
+            _layout.Spec.ScoreRank)
+        + SparseBytes(length);
 
-    /// <summary>Page 0's slab, and one sequence in whole slabs.</summary>
+    private long SparseBytes(int length) => _layout.Spec.IsDense
+        ? 0
+        : CudaBasis.BytesOf(_layout) + SparseArena.Bytes(CudaSparse.ShapeOf(_weights.Config, _layout.Spec, length), _options.Slots);
+
+    /// <summary>Page 0's slab, and for each pool the most that one sequence holds on its way, in whole slabs: pools share none.</summary>
     private (long Slab, long Bytes) Needed(int length, long wanted)
     {
         var slab = _layout.SlabBytes(Math.Max(1, wanted));
-        var perSlab = slab / _layout.PageBytes(PoolKind.Dense);
-        return (slab, (1 + ((CudaCache.PagesOf(length) + perSlab - 1) / perSlab)) * slab);
+        var slabs = 1L;
+        foreach (var pool in PoolKinds.All)
+        {
+            var perSlab = _layout.PageBytes(pool) > 0 ? slab / _layout.PageBytes(pool) : 1;
+            slabs += (_layout.PeakPages(pool, length) + perSlab - 1) / perSlab;
+        }
+
+        return (slab, slabs * slab);
     }
 }

@@ -89,14 +89,71 @@ internal sealed class CudaCache : IDisposable
 
     public DevicePtr<byte> Page(int page) => Pages + ((long)page * PageLayout.Unit);
 
-    /// <summary>Throws unless tokens [first, end) of a slot have pages.</summary>
+    /// <summary>Throws unless the token at <paramref name="position"/> can be stored and what has become latent by then can be read.</summary>
+    /// <param name="latentPages">Leading pages known to be there; raised to those of this length.</param>
     /// <exception cref="InvalidOperationException">The planner forgot one.</exception>
-    public void Require(PoolKind pool, int slot, int first, int end)
+    public void RequireDecode(int slot, int position, ref int latentPages)
+    {
+        if (Layout.DensePageBytes > 0)
+        {
+            Require(PoolKind.Dense, slot, position, position + 1);
+        }
+
+        if (Layout.HotPageBytes > 0)
+        {
+            Require(PoolKind.Hot, slot, position, position + 1);
+            var latent = CacheTimeline.LatentPages(position + 1, Layout.Spec);
+            Require(PoolKind.Latent, slot, latentPages * PageLayout.PageSize, latent * PageLayout.PageSize);
+            latentPages = Math.Max(latent, latentPages);
+        }
+    }
+
+    /// <summary>Throws unless a prompt's cached prefix can be read and the pages of its other tokens written.</summary>
+    /// <exception cref="InvalidOperationException">The planner forgot one.</exception>
+    public void RequirePrompt(int slot, int history, int length)
+    {
+        if (Layout.DensePageBytes > 0)
+        {
+            Require(PoolKind.Dense, slot, 0, length);
+        }
+
+        for (var page = 0; Layout.HotPageBytes > 0 && page * PageLayout.PageSize < length; page++)
+        {
+            var first = page * PageLayout.PageSize;
+            var cached = first < history;
+            if (CacheTimeline.NeedsHot(page, length, Layout.Spec) || (cached && !Has(PoolKind.Latent, slot, page)))
+            {
+                Require(PoolKind.Hot, slot, first, first + 1);
+            }
+
+            if (!cached && CacheTimeline.NeedsLatent(page, length, Layout.Spec))
+            {
+                Require(PoolKind.Latent, slot, first, first + 1);
+            }
+        }
+    }
+
+    /// <summary>Throws unless <paramref name="page"/> is one of the pool's.</summary>
+    /// <exception cref="InvalidOperationException">The planner is wrong.</exception>
+    public void Check(PoolKind pool, int page)
+    {
+        var size = Layout.PageBytes(pool);
+        var (slab, offset) = Math.DivRem((long)page * PageLayout.Unit, SlabBytes);
+        if (page <= 0 || size == 0 || offset + size > SlabBytes || (slab + 1) * SlabBytes > Bytes)
+        {
+            throw new InvalidOperationException($"Page {page} of the {pool} pool is not a page of this cache ({Bytes / PageLayout.Unit} units).");
+        }
+    }
+
+    private bool Has(PoolKind pool, int slot, int index) => index < MaxPages && _hostTables[(int)pool][(slot * MaxPages) + index] != 0;
+
+    /// <summary>Throws unless tokens [first, end) of a slot have pages.</summary>
+    private void Require(PoolKind pool, int slot, int first, int end)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)slot, (uint)_slots, nameof(slot));
         for (var index = first / PageLayout.PageSize; index * PageLayout.PageSize < end; index++)
         {
-            if (index >= MaxPages || _hostTables[(int)pool][(slot * MaxPages) + index] == 0)
+            if (!Has(pool, slot, index))
             {
                 throw new InvalidOperationException($"Slot {slot} has no {pool} page for tokens from {index * PageLayout.PageSize}.");
             }
@@ -107,15 +164,5 @@ internal sealed class CudaCache : IDisposable
     {
         _pages.Dispose();
         _tables.Dispose();
-    }
-
-    private void Check(PoolKind pool, int page)
-    {
-        var size = Layout.PageBytes(pool);
-        var (slab, offset) = Math.DivRem((long)page * PageLayout.Unit, SlabBytes);
-        if (page <= 0 || size == 0 || offset + size > SlabBytes || (slab + 1) * SlabBytes > Bytes)
-        {
-            throw new InvalidOperationException($"Page {page} of the {pool} pool is not a page of this cache ({Bytes / PageLayout.Unit} units).");
-        }
     }
 }

@@ -2,6 +2,7 @@ using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
 using Sals.Kernels.Cuda.Gemm;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Sals.Kernels.Cuda.Runtime;
 
@@ -22,10 +23,20 @@ internal sealed class CudaForward
     private readonly CudaStream _stream;
     private readonly Gemm _gemm;
     private readonly int _chunk;
+    private readonly PoolKind[] _pools;
+    private readonly StepInputs _inputs;
 
+    /// <param name="sparse">The compressed layers' part; null when every layer is dense.</param>
     public CudaForward(
-        ModelConfig model, CudaWeights weights, CudaKernels kernels, CudaCache cache, CudaSlots slots, StepArena arena, CudaStream stream, Gemm gemm, int chunk)
+        ModelConfig model, CudaWeights weights, CudaKernels kernels, CudaCache cache, CudaSlots slots, StepArena arena, CudaStream stream, Gemm gemm, int chunk, CudaSparse? sparse)
     {
+        Sparse = sparse;
+        Reader = new ProbeReader(stream, cache);
+        _pools = new PoolKind[model.LayerCount];
+        Array.ForEach(cache.Layout.Spec.SparseLayers, layer => _pools[layer] = PoolKind.Hot);
+        _inputs = sparse is null
+            ? arena.Inputs
+            : arena.Inputs with { AttendWork = sparse.Arena.AttendWork, AttendCount = sparse.Arena.AttendCount, AttendFirst = sparse.Arena.AttendFirst };
         _model = model;
         _weights = weights;
         _kernels = kernels;
@@ -36,6 +47,10 @@ internal sealed class CudaForward
         _gemm = gemm;
         _chunk = chunk;
     }
+
+    public CudaSparse? Sparse { get; }
+
+    public ProbeReader Reader { get; }
 
     private int H => _model.HiddenSize;
 
@@ -50,22 +65,46 @@ internal sealed class CudaForward
     public void Decode(int rows)
     {
         var a = _arena;
-        _kernels.PlanStep.Launch(_stream, a.StepRows, _slots.State.LastToken, _slots.State.Length, _slots.State.Counts, _slots.State.Sampling, a.Inputs, rows);
-        _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, a.Inputs.Token, a.Hidden, rows);
+        _kernels.PlanStep.Launch(_stream, a.StepRows, _slots.State.LastToken, _slots.State.Length, _slots.State.Counts, _slots.State.Sampling, _inputs, rows);
+        _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, _inputs.Token, a.Hidden, rows);
         for (var layer = 0; layer < _model.LayerCount; layer++)
         {
             var w = _weights.Layers[layer];
-            var offset = _cache.Layout.KeyOffset(layer);
-            ProjectQueryKeyValue(w, a.Hidden, rows, decode: true);
-            _kernels.Rope.LaunchAppend(
-                _stream, a.QueryKeyValue, QkvWidth, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, a.Inputs.Position, a.Inputs.Slot, _cache.Table(PoolKind.Dense),
-                _cache.Pages, offset, rows);
-            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, a.Inputs, _cache.Table(PoolKind.Dense), _cache.Pages, offset, a.Attention, a.Attended);
+            DecodeAttention(layer, w, rows);
             FinishLayer(w, a.Hidden, rows, decode: true);
+            Reader.Hidden(layer, a.Hidden, H);
         }
 
         Head(a.Hidden, rows);
+        Reader.Logits(a.Logits, _model.VocabularySize);
         Sample(0, 0, rows);
+    }
+
+    /// <summary>From the hidden states of the rows to their attended values; the rows' keys and values go to their pages.</summary>
+    private void DecodeAttention(int layer, CudaLayer w, int rows)
+    {
+        var a = _arena;
+        var pool = _pools[layer];
+        var offset = _cache.Layout.KeyOffset(layer);
+        var stride = pool == PoolKind.Hot ? QkvWidth + Sparse!.Arena.Shape.ScoreRank : QkvWidth;
+        ProjectQueryKeyValue(w, a.Hidden, rows, decode: true, stride);
+        if (pool == PoolKind.Hot && !w.QueryNorm.IsNull)
+        {
+            Sparse!.Score(layer, a.QueryKeyValue, stride, w.QueryNorm, rows);
+        }
+
+        _kernels.Rope.LaunchAppend(
+            _stream, a.QueryKeyValue, stride, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, _inputs.Position, _inputs.Slot, _cache.Table(pool), _cache.Pages, offset,
+            rows);
+        if (pool == PoolKind.Hot)
+        {
+            Sparse!.Attend(layer, a.QueryKeyValue, stride, _inputs, a.Attended, rows);
+            Reader.Selected(layer, Sparse.Arena.Selected, Sparse.Arena.Shape.SelectedStride);
+        }
+        else
+        {
+            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, offset, a.Attention, a.Attended);
+        }
     }
 
     /// <summary>Runs a slice of a prompt; when it ends the prompt's last layer, its last hidden state goes to row <paramref name="finalRow"/> of the finals.</summary>
@@ -76,13 +115,11 @@ internal sealed class CudaForward
         var hidden = lane.Hidden + ((long)slice.LaneOffset * H);
         var keys = lane.Keys + ((long)slice.LaneOffset * _model.KeyWidth);
         var values = lane.Values + ((long)slice.LaneOffset * _model.KeyWidth);
-        var table = _cache.Row(PoolKind.Dense, slice.Slots[0]);
         for (var layer = slice.FirstLayer; layer < slice.EndLayer; layer++)
         {
-            var offset = _cache.Layout.KeyOffset(layer);
             if (slice.HistoryLength > 0 && slice.FirstToken == slice.HistoryLength)
             {
-                _kernels.PrefillStore.LaunchLoad(_stream, table, _cache.Pages, offset, keys, values, 0, slice.HistoryLength);
+                ReadPages(layer, slice.Slots[0], slice.HistoryLength, keys, values);
             }
 
             for (var first = slice.FirstToken; first < slice.EndToken; first += _chunk)
@@ -99,8 +136,7 @@ internal sealed class CudaForward
 
             if (slice.EndToken == slice.PromptLength)
             {
-                _kernels.PrefillStore.LaunchStore(
-                    _stream, table, _cache.Pages, offset, keys, values, slice.HistoryLength, slice.EndToken - slice.HistoryLength);
+                WritePages(layer, slice.Slots[0], slice.HistoryLength, slice.EndToken, keys, values);
             }
         }
 
@@ -115,6 +151,7 @@ internal sealed class CudaForward
     public void SampleFinals(int finals, int result, int count)
     {
         Head(_arena.Finals, finals);
+        Reader.Logits(_arena.Logits, _model.VocabularySize);
         Sample(_arena.Slots, result, count);
     }
 
@@ -149,28 +186,53 @@ internal sealed class CudaForward
         PrefillChunk(0, hidden, lane.Keys, lane.Values, first, count);
     }
 
+    private void ReadPages(int layer, int slot, int history, DevicePtr<ushort> keys, DevicePtr<ushort> values)
+    {
+        if (_pools[layer] == PoolKind.Hot)
+        {
+            Sparse!.ReadPages(layer, slot, history, keys, values);
+            return;
+        }
+
+        _kernels.PrefillStore.LaunchLoad(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Layout.KeyOffset(layer), keys, values, 0, history);
+    }
+
+    private void WritePages(int layer, int slot, int history, int length, DevicePtr<ushort> keys, DevicePtr<ushort> values)
+    {
+        if (_pools[layer] == PoolKind.Hot)
+        {
+            Sparse!.WritePages(layer, slot, history, length, keys, values);
+            return;
+        }
+
+        _kernels.PrefillStore.LaunchStore(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Layout.KeyOffset(layer), keys, values, history, length - history);
+    }
+
     private void PrefillChunk(
         int layer, DevicePtr<ushort> hidden, DevicePtr<ushort> keys, DevicePtr<ushort> values, int first, int count, Action<int, DevicePtr<ushort>, int>? show = null)
     {
         var w = _weights.Layers[layer];
-        ProjectQueryKeyValue(w, hidden, count, decode: false);
+        ProjectQueryKeyValue(w, hidden, count, decode: false, QkvWidth);
         show?.Invoke(layer, _arena.QueryKeyValue, count);
         _kernels.Rope.LaunchLane(_stream, _arena.QueryKeyValue, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), _arena.Rope, keys, values, first, count);
         _kernels.PrefillAttend.Launch(_stream, _arena.QueryKeyValue, keys, values, _arena.Attended, first, count);
         FinishLayer(w, hidden, count, decode: false);
     }
 
-    private void ProjectQueryKeyValue(CudaLayer w, DevicePtr<ushort> hidden, int rows, bool decode)
+    /// <summary>Queries, keys and values; in decode of a compressed layer the scoring query behind them, unless the model norms its queries.</summary>
+    /// <param name="stride">Elements of a row.</param>
+    private void ProjectQueryKeyValue(CudaLayer w, DevicePtr<ushort> hidden, int rows, bool decode, int stride)
     {
         var a = _arena;
+        var columns = w.QueryNorm.IsNull ? stride : QkvWidth;
         _kernels.RmsNorm.Launch(_stream, hidden, w.InputNorm, a.Normed, _model.RmsNormEpsilon, rows);
         if (decode && rows <= SkinnyGemmKernel.MaxRows)
         {
-            _kernels.SkinnyGemm.LaunchStore(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, QkvWidth, H, rows);
+            _kernels.SkinnyGemm.LaunchStore(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, columns, H, rows, stride);
         }
         else
         {
-            _gemm.Run(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, QkvWidth, H, rows);
+            _gemm.Run(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, columns, H, rows, stride: stride);
         }
     }
 

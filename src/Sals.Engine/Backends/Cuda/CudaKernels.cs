@@ -2,15 +2,21 @@ using Sals.Engine.Models;
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
+using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
 using Sals.Kernels.Cuda.Kernels.PrefillStore;
+using Sals.Kernels.Cuda.Kernels.ReconstructPages;
 using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.Rope;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
+using Sals.Kernels.Cuda.Kernels.ScoreSelect;
+using Sals.Kernels.Cuda.Kernels.ScoringQuery;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SiluMul;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
+using Sals.Kernels.Cuda.Kernels.SparseAttend;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -21,22 +27,29 @@ internal sealed class CudaKernels : IDisposable
     private readonly KernelModule[] _modules;
 
     /// <param name="maxPages">Entries of a page-table row.</param>
-    public CudaKernels(CudaDevice device, KernelCache cache, ModelConfig model, int slots, int maxPages, int sampleable)
+    /// <param name="latent">Of the compressed layers; null when there are none.</param>
+    public CudaKernels(CudaDevice device, KernelCache cache, ModelConfig model, int slots, int maxPages, int sampleable, LatentShape? latent)
     {
-        KernelProgram[] programs =
+        List<KernelProgram> programs =
         [
             EmbedTokensKernel.Program(model.HiddenSize, model.VocabularySize),
             RmsNormKernel.Program(model.HiddenSize),
             SiluMulKernel.Program(model.IntermediateSize),
             RopeKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages),
             PrefillStoreKernel.Program(model.HeadSize, model.KeyValueHeadCount),
-            PlanStepKernel.Program(slots, model.VocabularySize),
+            PlanStepKernel.Program(slots, model.VocabularySize, latent),
             SkinnyGemmKernel.Program(),
             DenseAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages),
             PrefillAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount),
             SampleTokenKernel.Program(slots, model.VocabularySize, sampleable),
             ScatterWordsKernel.Program(),
         ];
+        if (latent is not null)
+        {
+            programs.AddRange(
+                [ScoreSelectKernel.Program(latent), SparseAttendKernel.Program(latent), FlushPagesKernel.Program(latent), ReconstructPagesKernel.Program(latent), ScoringQueryKernel.Program(latent)]);
+        }
+
         _modules = [.. cache.Get(programs, device.Architecture).Select(c => new KernelModule(c))];
         EmbedTokens = new EmbedTokensKernel(_modules[0]);
         RmsNorm = new RmsNormKernel(_modules[1]);
@@ -49,6 +62,14 @@ internal sealed class CudaKernels : IDisposable
         PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
         SampleToken = new SampleTokenKernel(_modules[9]);
         ScatterWords = new ScatterWordsKernel(_modules[10]);
+        if (latent is not null)
+        {
+            ScoreSelect = new ScoreSelectKernel(_modules[11], device.Multiprocessors);
+            SparseAttend = new SparseAttendKernel(_modules[12], latent, device.Multiprocessors);
+            FlushPages = new FlushPagesKernel(_modules[13], latent);
+            ReconstructPages = new ReconstructPagesKernel(_modules[14], latent);
+            ScoringQuery = new ScoringQueryKernel(_modules[15], latent);
+        }
     }
 
     public EmbedTokensKernel EmbedTokens { get; }
@@ -72,6 +93,17 @@ internal sealed class CudaKernels : IDisposable
     public SampleTokenKernel SampleToken { get; }
 
     public ScatterWordsKernel ScatterWords { get; }
+
+    /// <summary>Null without compressed layers, as the following.</summary>
+    public ScoreSelectKernel? ScoreSelect { get; }
+
+    public SparseAttendKernel? SparseAttend { get; }
+
+    public FlushPagesKernel? FlushPages { get; }
+
+    public ReconstructPagesKernel? ReconstructPages { get; }
+
+    public ScoringQueryKernel? ScoringQuery { get; }
 
     public void Dispose()
     {

@@ -10,6 +10,7 @@ internal sealed class CudaSlots : IDisposable
 {
     private readonly DeviceArena _arena;
     private readonly int[] _lengths;
+    private readonly int[] _latentPages;
     private readonly int _vocabulary;
     private readonly int _words;
 
@@ -18,6 +19,7 @@ internal sealed class CudaSlots : IDisposable
         _vocabulary = vocabulary;
         _words = (vocabulary + 31) / 32;
         _lengths = new int[slots];
+        _latentPages = new int[slots];
         _arena = new DeviceArena("slots", Bytes(slots, vocabulary));
         State = new SamplingState(
             _arena.Take<SlotSampling>(slots),
@@ -34,6 +36,9 @@ internal sealed class CudaSlots : IDisposable
 
     /// <summary>Tokens in the cache of each slot once the submitted steps are done.</summary>
     public Span<int> Lengths => _lengths;
+
+    /// <summary>Leading latent pages of each slot that have been seen to exist.</summary>
+    public Span<int> LatentPages => _latentPages;
 
     public static long Bytes(int slots, int vocabulary) =>
         DeviceArena.SizeOf<SlotSampling>(slots)
@@ -77,6 +82,7 @@ internal sealed class CudaSlots : IDisposable
             Seed = s.Seed,
         };
         _lengths[slot] = 0;
+        _latentPages[slot] = 0;
         stream.Fill(State.Length + slot, 1, 0);
         stream.Fill(State.LastToken + slot, 1, 0);
         stream.Upload<SlotSampling>([settings], State.Sampling + slot);

@@ -47,7 +47,7 @@ internal sealed class DecodeGraphs : IDisposable
     public void Run(int rows)
     {
         var i = IndexOf(rows);
-        if (_graphs[i] is { } graph)
+        if (_graphs[i] is { } graph && _forward.Reader.Probe is null)
         {
             graph.Launch(_stream);
         }

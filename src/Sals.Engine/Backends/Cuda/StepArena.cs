@@ -27,13 +27,14 @@ internal sealed class StepArena : IDisposable
 
     /// <param name="chunk">Tokens of a prefill chunk.</param>
     /// <param name="words">Scattered words of a step.</param>
-    public StepArena(CudaStream stream, ModelConfig model, int slots, int maxPages, int chunk, int[] laneLengths, int words)
+    /// <param name="scoreRank">RS, behind every decode row of queries, keys and values; 0 without compressed layers.</param>
+    public StepArena(CudaStream stream, ModelConfig model, int slots, int maxPages, int chunk, int[] laneLengths, int words, int scoreRank)
     {
-        _arena = new DeviceArena("activations", Bytes(model, slots, maxPages, chunk, laneLengths, words));
+        _arena = new DeviceArena("activations", Bytes(model, slots, maxPages, chunk, laneLengths, words, scoreRank));
 
         // padding rows are computed and dropped; numbers keep them from being slow or alarming in a debugger
         stream.Fill(_arena.Start, _arena.Bytes, 0);
-        var (rows, work, width) = (Rows(slots, chunk), Work(slots, maxPages), Width(model));
+        var (rows, work, qkv) = (Rows(slots, chunk), Work(slots, maxPages), QueryKeyValues(model, slots, chunk, scoreRank));
         Slots = slots;
         StepRows = _arena.Take<StepRow>(2L * slots);
         Masks = _arena.Take<int>(2L * slots);
@@ -46,7 +47,7 @@ internal sealed class StepArena : IDisposable
         Hidden = _arena.Take<ushort>((long)PaddedSlots(slots) * model.HiddenSize);
         Finals = _arena.Take<ushort>((long)PaddedSlots(slots) * model.HiddenSize);
         Normed = _arena.Take<ushort>((long)rows * model.HiddenSize);
-        QueryKeyValue = _arena.Take<ushort>((long)rows * width);
+        QueryKeyValue = _arena.Take<ushort>(qkv);
         Attended = _arena.Take<ushort>((long)rows * model.QueryWidth);
         GateUp = _arena.Take<ushort>((long)rows * 2 * model.IntermediateSize);
         Activated = _arena.Take<ushort>((long)rows * model.IntermediateSize);
@@ -93,7 +94,7 @@ internal sealed class StepArena : IDisposable
     /// <summary>[rows, H]</summary>
     public DevicePtr<ushort> Normed { get; }
 
-    /// <summary>[rows, (HQ + 2 HK) DH]</summary>
+    /// <summary>[rows, (HQ + 2 HK) DH], in decode of compressed layers [SLOTS, (HQ + 2 HK) DH + RS]</summary>
     public DevicePtr<ushort> QueryKeyValue { get; }
 
     /// <summary>[rows, HQ DH]</summary>
@@ -122,9 +123,9 @@ internal sealed class StepArena : IDisposable
 
     public long Size => _arena.Bytes;
 
-    public static long Bytes(ModelConfig model, int slots, int maxPages, int chunk, int[] laneLengths, int words)
+    public static long Bytes(ModelConfig model, int slots, int maxPages, int chunk, int[] laneLengths, int words, int scoreRank)
     {
-        var (rows, work, width) = (Rows(slots, chunk), Work(slots, maxPages), Width(model));
+        var (rows, work, qkv) = (Rows(slots, chunk), Work(slots, maxPages), QueryKeyValues(model, slots, chunk, scoreRank));
         return DeviceArena.SizeOf<StepRow>(2L * slots)
             + DeviceArena.SizeOf<int>(2L * slots)
             + DeviceArena.SizeOf<uint>((long)slots * MaskWords(model))
@@ -134,7 +135,7 @@ internal sealed class StepArena : IDisposable
             + DeviceArena.SizeOf<float>((long)maxPages * PageLayout.PageSize * model.HeadSize)
             + (2 * DeviceArena.SizeOf<ushort>((long)PaddedSlots(slots) * model.HiddenSize))
             + DeviceArena.SizeOf<ushort>((long)rows * model.HiddenSize)
-            + DeviceArena.SizeOf<ushort>((long)rows * width)
+            + DeviceArena.SizeOf<ushort>(qkv)
             + DeviceArena.SizeOf<ushort>((long)rows * model.QueryWidth)
             + DeviceArena.SizeOf<ushort>((long)rows * 2 * model.IntermediateSize)
             + DeviceArena.SizeOf<ushort>((long)rows * model.IntermediateSize)
@@ -170,5 +171,9 @@ internal sealed class StepArena : IDisposable
 
     private static int Work(int slots, int maxPages) => slots * (((maxPages * PageLayout.PageSize) + PlanStepKernel.Run - 1) / PlanStepKernel.Run);
 
-    private static int Width(ModelConfig model) => model.QueryWidth + (2 * model.KeyWidth);
+    private static long QueryKeyValues(ModelConfig model, int slots, int chunk, int scoreRank)
+    {
+        var width = model.QueryWidth + (2 * model.KeyWidth);
+        return Math.Max((long)Rows(slots, chunk) * width, (long)PaddedSlots(slots) * (width + scoreRank));
+    }
 }

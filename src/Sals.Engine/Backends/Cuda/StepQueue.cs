@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
+using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
 using Sals.Kernels.Cuda.Runtime;
@@ -24,7 +25,8 @@ internal sealed class StepQueue : IDisposable
     private readonly DecodeGraphs _graphs;
     private readonly StepStaging[] _staging;
     private readonly CudaEvent[] _sampled;
-    private readonly bool[] _masked = new bool[Depth];
+    private readonly MaskStaging _masks;
+    private readonly int _sparseLayers;
 
     /// <param name="words">Scattered words of a step.</param>
     public StepQueue(
@@ -38,7 +40,10 @@ internal sealed class StepQueue : IDisposable
         _arena = arena;
         _forward = forward;
         _graphs = graphs;
-        _staging = [.. Enumerable.Range(0, Depth).Select(_ => new StepStaging(arena.Slots, StepArena.MaskWords(model), arena.Lanes.Sum(l => l.Length), words))];
+        _masks = new MaskStaging(stream, arena, StepArena.MaskWords(model));
+        _sparseLayers = cache.Layout.Spec.SparseLayers.Length;
+        var flushes = forward.Sparse is { } sparse ? SparseArena.MaxFlushes(sparse.Arena.Shape, arena.Slots) : 0;
+        _staging = [.. Enumerable.Range(0, Depth).Select(_ => new StepStaging(arena.Slots, StepArena.MaskWords(model), arena.Lanes.Sum(l => l.Length), words, flushes))];
         _sampled = [.. Enumerable.Range(0, Depth).Select(_ => new CudaEvent())];
     }
 
@@ -107,21 +112,11 @@ internal sealed class StepQueue : IDisposable
             _cache.Copy(_stream, copy);
         }
 
-        if (plan.Flushes.Count > 0)
-        {
-            throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
-        }
-
-        // a step without masks finds none, whatever the steps before had
-        if (_masked[0] || _masked[1])
-        {
-            _stream.Fill(_arena.Masks, 2L * _arena.Slots, 0xFF);
-            Array.Clear(_masked);
-        }
+        Flush(plan, staging);
 
         StageDecode(plan, staging);
         var finals = StagePrefills(plan, staging);
-        StageMasks(plan, staging, set);
+        _masks.Stage(plan, staging);
         Decode(plan, staging);
         _sampled[set].Record(_stream);
         Prefill(plan, staging, finals);
@@ -133,6 +128,28 @@ internal sealed class StepQueue : IDisposable
         staging.Finished.Record(_stream);
     }
 
+    /// <summary>Compresses pages that the decode rows of this step already read as latent ones.</summary>
+    private void Flush(StepPlan plan, StepStaging staging)
+    {
+        if (plan.Flushes.Count == 0)
+        {
+            return;
+        }
+
+        var sparse = _forward.Sparse ?? throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
+        var pages = staging.Flushes.Span;
+        for (var i = 0; i < plan.Flushes.Count; i++)
+        {
+            var flush = plan.Flushes[i];
+            _cache.Check(PoolKind.Hot, flush.HotPage);
+            _cache.Check(PoolKind.Latent, flush.LatentPage);
+            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)flush.Index, (uint)_cache.MaxPages, nameof(plan));
+            pages[i] = new FlushedPage((uint)flush.HotPage, (uint)flush.LatentPage, flush.Index * PageLayout.PageSize, 0);
+        }
+
+        sparse.Flush(staging.Flushes, plan.Flushes.Count);
+    }
+
     /// <summary>Decode rows, padded to the bucket with rows of no slot.</summary>
     private void StageDecode(StepPlan plan, StepStaging staging)
     {
@@ -142,8 +159,9 @@ internal sealed class StepQueue : IDisposable
         {
             var row = plan.Decodes[i];
             ref var length = ref _slots.Lengths[row.Slot];
-            _cache.Require(PoolKind.Dense, row.Slot, length, length + 1);
+            _cache.RequireDecode(row.Slot, length, ref _slots.LatentPages[row.Slot]);
             length++;
+            CountLayers(staging, i, length);
             rows[i] = new StepRow(row.Slot, row.ForcedToken, row.TargetToken, i);
             staging.Slots[staging.ResultCount++] = row.Slot;
         }
@@ -151,6 +169,17 @@ internal sealed class StepQueue : IDisposable
         if (count > 0)
         {
             rows[count.._graphs.BucketOf(count)].Fill(Padding);
+        }
+    }
+
+    /// <summary>In how many layers the row reads latent pages, and in how many by score: known from its length alone.</summary>
+    private void CountLayers(StepStaging staging, int row, int length)
+    {
+        var spec = _cache.Layout.Spec;
+        if (_sparseLayers > 0 && CacheTimeline.LatentPages(length, spec) > 0)
+        {
+            staging.SparseLayers[row] = _sparseLayers;
+            staging.ScoredLayers[row] = CacheTimeline.CandidateCount(length, spec) > spec.CriticalCount(length) ? _sparseLayers : 0;
         }
     }
 
@@ -171,7 +200,7 @@ internal sealed class StepQueue : IDisposable
 
             if (slice.EndToken == slice.PromptLength)
             {
-                _cache.Require(PoolKind.Dense, slice.Slots[0], 0, slice.PromptLength);
+                _cache.RequirePrompt(slice.Slots[0], slice.HistoryLength, slice.PromptLength);
             }
 
             if (slice.FirstLayer == 0)
@@ -201,34 +230,6 @@ internal sealed class StepQueue : IDisposable
         return finals;
     }
 
-    private void StageMasks(StepPlan plan, StepStaging staging, int set)
-    {
-        if (plan.Masks.Count == 0)
-        {
-            return;
-        }
-
-        var words = StepArena.MaskWords(_model);
-        var masks = staging.Masks.Span;
-        masks.Fill(-1);
-        for (var m = 0; m < plan.Masks.Count; m++)
-        {
-            var mask = plan.Masks[m];
-            mask.Bits.AsSpan(0, words).CopyTo(staging.Bitmaps.Span[(m * words)..]);
-            for (var i = 0; i < staging.ResultCount; i++)
-            {
-                if (staging.Slots[i] == mask.Slot)
-                {
-                    masks[i < plan.Decodes.Count ? i : _arena.Slots + i - plan.Decodes.Count] = m;
-                }
-            }
-        }
-
-        _stream.Upload(staging.Masks, _arena.Masks, 2 * _arena.Slots);
-        _stream.Upload(staging.Bitmaps, _arena.Bitmaps, plan.Masks.Count * words);
-        _masked[set] = true;
-    }
-
     private void Decode(StepPlan plan, StepStaging staging)
     {
         var count = plan.Decodes.Count;
@@ -238,6 +239,7 @@ internal sealed class StepQueue : IDisposable
         }
 
         _stream.Upload(staging.Rows, _arena.StepRows, _graphs.BucketOf(count));
+        _forward.Reader.Name(staging.Rows.Span[..count], _slots.Lengths);
         _graphs.Run(count);
         Download(staging, 0, count);
     }
@@ -274,6 +276,7 @@ internal sealed class StepQueue : IDisposable
         if (count > 0)
         {
             _stream.Upload<StepRow>(staging.Rows.Span.Slice(_arena.Slots, count), _arena.StepRows + _arena.Slots);
+            _forward.Reader.Name(staging.Rows.Span.Slice(_arena.Slots, count), _slots.Lengths);
             _forward.SampleFinals(finals, first, count);
             Download(staging, first, count);
         }

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Sals.Engine.Scheduling;
+using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
 using Sals.Kernels.Cuda.Runtime;
@@ -18,7 +19,8 @@ internal sealed class StepStaging : IDisposable
     /// <param name="maskWords">Words of an allowed-token bitmap.</param>
     /// <param name="tokens">Tokens of all lanes.</param>
     /// <param name="words">Scattered words of a step.</param>
-    public StepStaging(int capacity, int maskWords, int tokens, int words)
+    /// <param name="flushes">Pages that a step compresses at most.</param>
+    public StepStaging(int capacity, int maskWords, int tokens, int words, int flushes)
     {
         _capacity = capacity;
         Rows = new PinnedBuffer<StepRow>(2 * capacity);
@@ -27,6 +29,9 @@ internal sealed class StepStaging : IDisposable
         Words = new PinnedBuffer<ScatteredWord>(words);
         Tokens = new PinnedBuffer<int>(tokens);
         Result = new PinnedBuffer<int>(capacity * StepArena.ResultInts);
+        Flushes = new PinnedBuffer<FlushedPage>(Math.Max(1, flushes));
+        SparseLayers = new int[capacity];
+        ScoredLayers = new int[capacity];
     }
 
     /// <summary>As <see cref="StepArena.StepRows"/></summary>
@@ -41,6 +46,8 @@ internal sealed class StepStaging : IDisposable
     public PinnedBuffer<ScatteredWord> Words { get; }
 
     public PinnedBuffer<int> Tokens { get; }
+
+    public PinnedBuffer<FlushedPage> Flushes { get; }
 
     /// <summary>As <see cref="StepArena.Result"/></summary>
     public PinnedBuffer<int> Result { get; }
@@ -59,10 +66,18 @@ internal sealed class StepStaging : IDisposable
 
     public int ResultCount { get; set; }
 
+    /// <summary>[SLOTS], of the sampled rows: layers that read latent pages.</summary>
+    public int[] SparseLayers { get; }
+
+    /// <summary>[SLOTS], of the sampled rows: layers whose tokens were chosen by score.</summary>
+    public int[] ScoredLayers { get; }
+
     public void Begin()
     {
         Finished.Wait();
         (WordCount, TokenCount, ResultCount) = (0, 0, 0);
+        SparseLayers.AsSpan().Clear();
+        ScoredLayers.AsSpan().Clear();
         Slots = Slots.Length == _capacity ? Slots : new int[_capacity];
     }
 
@@ -90,8 +105,8 @@ internal sealed class StepStaging : IDisposable
         floats.Slice(2 * _capacity, count).CopyTo(result.TargetLogProbabilities);
         all.Slice(3 * _capacity, count * StepResult.MaxTop).CopyTo(result.TopIds);
         floats.Slice((3 + StepResult.MaxTop) * _capacity, count * StepResult.MaxTop).CopyTo(result.TopLogProbabilities);
-        result.SparseLayers.AsSpan(0, count).Clear();
-        result.ScoredLayers.AsSpan(0, count).Clear();
+        SparseLayers.AsSpan(0, count).CopyTo(result.SparseLayers);
+        ScoredLayers.AsSpan(0, count).CopyTo(result.ScoredLayers);
     }
 
     public void Dispose()
@@ -103,5 +118,6 @@ internal sealed class StepStaging : IDisposable
         Words.Dispose();
         Tokens.Dispose();
         Result.Dispose();
+        Flushes.Dispose();
     }
 }

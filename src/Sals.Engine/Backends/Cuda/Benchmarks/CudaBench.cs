@@ -60,7 +60,7 @@ public sealed class CudaBench : IDisposable
             StartSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
             _sequences = new BenchSequences(_backend, _device, kernels);
             _timer = new DeviceTimer(_backend.Stream);
-            _weightBytes = CudaWeights.BytesOf(weights) - (_model.TiedEmbeddings ? 0 : 2 * weights.Embedding.ElementCount);
+            _weightBytes = CudaWeights.BytesOf(weights, options.Spec) - (_model.TiedEmbeddings ? 0 : 2 * weights.Embedding.ElementCount);
         }
         catch
         {

@@ -1,0 +1,68 @@
+using Sals.Engine.Paging;
+using Sals.Kernels.Cuda.Kernels.DenseAttend;
+using Sals.Kernels.Cuda.Kernels.FlushPages;
+using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.ScoreSelect;
+using Sals.Kernels.Cuda.Kernels.Shared;
+using Sals.Kernels.Cuda.Runtime;
+
+namespace Sals.Engine.Backends.Cuda;
+
+/// <summary>Every buffer of the compressed layers, at an address fixed at start-up; all layers use them in turn.</summary>
+internal sealed class SparseArena : IDisposable
+{
+    private readonly DeviceArena _arena;
+
+    public SparseArena(CudaStream stream, LatentShape shape, int slots)
+    {
+        Shape = shape;
+        _arena = new DeviceArena("compressed layers", Bytes(shape, slots));
+        var items = Items(shape, slots);
+        AttendWork = _arena.Take<int>(2L * items);
+        AttendCount = _arena.Take<int>(1);
+        AttendFirst = _arena.Take<int>(slots);
+        Selected = _arena.Take<int>((long)slots * shape.SelectedStride);
+        Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
+        Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
+        Parts = DenseAttendKernel.Workspace.Take(_arena, stream, items, slots, shape.HeadSize, shape.QueryHeads, shape.KeyHeads);
+    }
+
+    public LatentShape Shape { get; }
+
+    /// <summary>[ATTEND, 2], as <see cref="StepInputs.AttendWork"/></summary>
+    public DevicePtr<int> AttendWork { get; }
+
+    public DevicePtr<int> AttendCount { get; }
+
+    /// <summary>[SLOTS]</summary>
+    public DevicePtr<int> AttendFirst { get; }
+
+    /// <summary>[SLOTS, YMAX], positions that the layer in progress chose, of rows that need scores</summary>
+    public DevicePtr<int> Selected { get; }
+
+    /// <summary>[<see cref="MaxFlushes"/>]</summary>
+    public DevicePtr<FlushedPage> Flushes { get; }
+
+    public ScoreSelectKernel.Workspace Scores { get; }
+
+    public DenseAttendKernel.Workspace Parts { get; }
+
+    public static long Bytes(LatentShape shape, int slots)
+    {
+        var items = Items(shape, slots);
+        return DeviceArena.SizeOf<int>(2L * items)
+            + DeviceArena.SizeOf<int>(1)
+            + DeviceArena.SizeOf<int>(slots)
+            + DeviceArena.SizeOf<int>((long)slots * shape.SelectedStride)
+            + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
+            + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
+            + DenseAttendKernel.Workspace.Bytes(items, slots, shape.HeadSize, shape.QueryHeads, shape.KeyHeads);
+    }
+
+    /// <summary>Flushes of a step at most, as many as a plan holds.</summary>
+    public static int MaxFlushes(LatentShape shape, int slots) => shape.MaxPages + slots + 64;
+
+    public void Dispose() => _arena.Dispose();
+
+    private static int Items(LatentShape shape, int slots) => checked(slots * AttendItems.Most(shape, shape.MaxPages * PageLayout.PageSize));
+}

@@ -1,0 +1,72 @@
+using System.Text.Json;
+using Sals.Engine.Backends;
+using Sals.Engine.Backends.Cpu;
+using Sals.Engine.Backends.Cuda;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Sampling;
+using Sals.Testing;
+using Xunit;
+
+namespace Sals.Gpu.Tests.Backends;
+
+/// <summary>Greedy text of the embedded model under both presets, compressed from the first page on, along the CPU's tokens.</summary>
+public class SparseTextTests
+{
+    private const int Count = 64;
+    private const int Longest = 2048;
+
+    [GpuTheory]
+    [InlineData("sals-25")]
+    [InlineData("sals-12.5")]
+    public void Greedy_text_of_the_embedded_model_is_the_cpu_s_but_for_near_ties(string preset)
+    {
+        var root = GoldenTextTests.Root();
+        var folder = Path.Combine(root, "src", "Sals.Server", "EmbeddedModel");
+        var basisFile = Path.Combine(folder, "sals-basis.safetensors");
+        Assert.SkipUnless(File.Exists(basisFile), $"{basisFile} is missing");
+        using var model = ModelFolder.Open(folder);
+        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "latent_format=bf16"], model.Config);
+        var basis = LatentBasisFile.Read(basisFile, spec, model.Config, ModelFingerprint.Of(model.Weights));
+        using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(root, "tests", "golden", "sals-tiny", "golden.json")));
+        foreach (var prompt in golden.RootElement.GetProperty("prompts").EnumerateArray().Select(p => p.GetProperty("ids").EnumerateArray().Select(e => e.GetInt32()).ToArray()))
+        {
+            Follow(model.Weights, spec, basis, prompt);
+        }
+    }
+
+    private static void Follow(ModelWeights weights, LatentSpec spec, LatentBasis basis, int[] prompt)
+    {
+        using var cpu = new CpuBackend(weights, new CpuBackendOptions { Slots = 1, MaxModelLength = Longest, CacheBytes = 256L << 20, Spec = spec, Basis = basis });
+        using var cuda = new CudaBackend(
+            weights, new CudaBackendOptions { Slots = 1, MaxModelLength = Longest, CacheBytes = 256L << 20, Spec = spec, Basis = basis, KernelCacheFolder = Gpu.KernelFolder });
+        LogitProbe ofCpu = new(), ofCuda = new();
+        (cpu.Probe, cuda.Probe) = (ofCpu, ofCuda);
+        var greedy = new SamplingOptions { Temperature = 0 };
+        Plans a = new(cpu), b = new(cuda);
+        int expected = a.Start(0, prompt, greedy).Prefill(0, prompt).Step().Tokens[0], found = b.Start(0, prompt, greedy).Prefill(0, prompt).Step().Tokens[0];
+        double worst = 0, widest = 0;
+        var differing = 0;
+        for (var i = 0; i < Count; i++)
+        {
+            float[] x = ofCpu.Logits(0, prompt.Length - 1 + i), y = ofCuda.Logits(0, prompt.Length - 1 + i);
+            worst = Math.Max(worst, x.Zip(y, (p, q) => Math.Abs(p - q)).Max());
+            if (expected != found)
+            {
+                differing++;
+                var gap = x[expected] - x[found];
+                widest = Math.Max(widest, gap);
+                Console.WriteLine($"{spec.Name}, prompt of {prompt.Length}: token {i} is {found}, on the CPU {expected}, logits {gap:F4} apart there");
+            }
+
+            (var next, expected) = (expected, a.Decode(0, forced: expected).Step().Tokens[0]);
+            found = b.Decode(0, forced: next).Step().Tokens[0];
+        }
+
+        Console.WriteLine($"{spec.Name}, prompt of {prompt.Length}: {Count - differing} of {Count} tokens equal, logits off by at most {worst:F4}");
+
+        // near tie: closer than the largest difference that rounding made in any logit on the way
+        Assert.True(widest <= 2 * worst && worst < 1, $"a token differs where the best are {widest} apart; logits are off by {worst}");
+        Assert.True(differing <= 3, $"{differing} of {Count} tokens differ");
+    }
+}
