@@ -1,4 +1,5 @@
 using System.Globalization;
+using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
@@ -19,19 +20,26 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     /// cache folder; auto is dense then. Random weights get a random one.
     /// </summary>
     /// <param name="tokenizer">Needed to make a basis; null = --skip-tokenizer-init.</param>
+    /// <param name="gpu">For the CUDA backend: latents are bf16 unless set, and what its kernels cannot keep is refused.</param>
     /// <param name="say">Told when a basis is going to be made.</param>
     /// <exception cref="SettingException">A value is wrong, or there is no basis that fits and none can be made.</exception>
-    public static CacheSettings Resolve(SalsOptions options, string path, ModelFolder folder, Tokenizer? tokenizer, StartCalibration calibration, Action<string> say)
+    public static CacheSettings Resolve(
+        SalsOptions options, string path, ModelFolder folder, Tokenizer? tokenizer, bool gpu, StartCalibration calibration, Action<string> say)
     {
         var file = options.BasisFile ?? Path.Combine(path, BasisName);
         var exists = File.Exists(file);
         var preset = options.KvCache != "auto" ? options.KvCache : exists ? LatentSpecParser.DefaultPreset : "dense";
         try
         {
-            var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config);
+            var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config, gpu ? LatentFormat.BFloat16 : LatentFormat.Float32);
             if (spec.IsDense)
             {
                 return new CacheSettings(spec, null, options.KvCache == "auto" && !exists ? Why(file, options) : null);
+            }
+
+            if (gpu && CudaBackend.Unsupported(spec, folder.Config) is { } problem)
+            {
+                throw new SettingException($"--sals {problem}");
             }
 
             if (options.LoadFormat == LoadFormat.Dummy && !exists)

@@ -25,9 +25,7 @@ public sealed record DevicePlan(DeviceProbe? Gpu, string? Note = null)
         var gpu = found.Usable ? found.Devices.First(device => device.Problem is null) : null;
         if (gpu is null)
         {
-            // a machine with a driver was meant to use it
-            return asked ? throw new SettingException($"--device cuda: {Missing(found)}")
-                : new DevicePlan(Gpu: null, found.Libraries[0].Path is null ? null : $"Device: cpu although there is a GPU driver. {Missing(found)}");
+            return asked ? throw new SettingException($"--device cuda: {Missing(found)}") : new DevicePlan(Gpu: null);
         }
 
         var unsupported = CudaBackend.Unsupported(config)
@@ -40,19 +38,8 @@ public sealed record DevicePlan(DeviceProbe? Gpu, string? Note = null)
             return asked ? throw new SettingException($"--device cuda: {unsupported}") : new DevicePlan(Gpu: null, $"Device: cpu although there is a GPU ({gpu.Name}). {unsupported}");
         }
 
-        // on a machine with a GPU nobody wants the CPU by surprise: whoever asks for compression decides
-        return Compressed(options) is { } setting
-            ? throw new SettingException($"{setting}: the compressed cache does not run on the GPU yet; give --kv-cache dense alone, or --device cpu")
-            : new DevicePlan(gpu);
+        return new DevicePlan(gpu);
     }
-
-    /// <summary>The setting that asks for a compressed cache; null when none does.</summary>
-    private static string? Compressed(SalsOptions options) =>
-        options.KvCache == "dense" ? null
-        : options.KvCache != "auto" ? $"--kv-cache {options.KvCache}"
-        : options.CacheSettings.Length > 0 ? "--sals"
-        : options.BasisFile is not null ? "--basis"
-        : null;
 
     internal static string Missing(CudaProbe probe) =>
         probe.Libraries.FirstOrDefault(library => library.Problem is not null)?.Problem

@@ -36,13 +36,13 @@ public static class ModelOpener
             var device = DevicePlan.For(options, config, NativeLibraries.Probe);
             var root = options.Model ?? EmbeddedName;
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
-            var cache = CacheSettings.Resolve(device.Gpu is null ? options : options with { KvCache = "dense" }, path, folder, tokenizer, calibration, say);
+            var cache = CacheSettings.Resolve(options, path, folder, tokenizer, device.Gpu is not null, calibration, say);
             var (spec, basis) = (cache.Spec, cache.Basis);
-            var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, vocabulary, gpu, say) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
+            var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, basis, vocabulary, gpu) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
             var template = tokenizer is null ? null : ChatTemplate.Load(path, options.ChatTemplateFile);
             var formats = AnswerFormats.Resolve(options, template, tokenizer);
             var layout = new PageLayout(config, spec, backend.ExactType);
-            string?[] notes = [device.Note, cache.Note, device.Gpu is not null && options.KvCache == "auto" ? "Cache: dense, because the compressed cache does not run on the GPU yet" : null];
+            string?[] notes = [device.Note, cache.Note];
             return new LoadedModel
             {
                 Root = root,

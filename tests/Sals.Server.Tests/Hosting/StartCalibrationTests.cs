@@ -57,6 +57,18 @@ public sealed class StartCalibrationTests : IDisposable
     }
 
     [Fact]
+    public void On_the_gpu_latents_are_bf16_and_what_its_kernels_cannot_keep_is_named()
+    {
+        using var model = ModelFolder.Open(Micro);
+        Assert.Equal(LatentFormat.Float32, Resolve(model, "sals-25").Spec.LatentFormat);
+        Assert.Equal(LatentFormat.BFloat16, Resolve(model, "sals-25", gpu: true).Spec.LatentFormat);
+        foreach (var setting in new[] { "latent_format=float32", "rank=17", "score_rank=5" })
+        {
+            Assert.StartsWith($"--sals {setting}: the CUDA backend", Assert.Throws<SettingException>(() => Resolve(model, "sals-25", setting, gpu: true)).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void Without_a_tokenizer_the_refusal_names_the_command()
     {
         using var model = ModelFolder.Open(Micro);
@@ -97,13 +109,13 @@ public sealed class StartCalibrationTests : IDisposable
 
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
-    private CacheSettings Resolve(ModelFolder model, string preset, string? setting = null, bool tokenizer = true, TimeSpan? limit = null, int characters = 40_000)
+    private CacheSettings Resolve(ModelFolder model, string preset, string? setting = null, bool tokenizer = true, TimeSpan? limit = null, int characters = 40_000, bool gpu = false)
     {
         var random = new Random(5);
         var text = Path.Combine(_root, "text.txt");
         File.WriteAllText(text, string.Concat(Enumerable.Range(0, characters).Select(_ => (char)random.Next('!', '~'))));
         var calibration = new StartCalibration(text, Path.Combine(_root, "bases"), limit ?? TimeSpan.FromMinutes(20), TimeProvider.System);
         var options = SalsOptions.Default with { Model = "micro", KvCache = preset, CacheSettings = setting is null ? [] : [setting] };
-        return CacheSettings.Resolve(options, Micro, model, tokenizer ? new NumberTokenizer() : null, calibration, _said.Add);
+        return CacheSettings.Resolve(options, Micro, model, tokenizer ? new NumberTokenizer() : null, gpu, calibration, _said.Add);
     }
 }
