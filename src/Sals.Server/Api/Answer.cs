@@ -20,6 +20,9 @@ public sealed class Answer
     /// <summary>Name and arguments of each call.</summary>
     public IEnumerable<(string Name, string Arguments)> Calls => _calls.Select(call => (call.Name, call.Arguments.ToString()));
 
+    /// <summary>As they came, for an answer whose order matters.</summary>
+    public List<Piece> Pieces { get; } = [];
+
     public List<AnswerToken> Tokens { get; } = [];
 
     public List<int> TokenIds { get; } = [];
@@ -30,6 +33,7 @@ public sealed class Answer
 
     public void Add(in Piece piece)
     {
+        Pieces.Add(piece);
         if (piece.Parts is null)
         {
             _text.Append(piece.Text);

@@ -8,9 +8,10 @@ namespace Sals.Server.Api;
 /// <summary>The way of a generating request: read, admit, start, stream or collect.</summary>
 public static class AnswerRoute
 {
+    /// <param name="known">Fields of the request that are acted on.</param>
     /// <param name="operation">OpenTelemetry's name of what is asked for: chat or text_completion.</param>
     public static async Task HandleAsync(
-        HttpContext context, EngineHost host, ILogger logger, string operation,
+        HttpContext context, EngineHost host, ILogger logger, string operation, IReadOnlySet<string> known,
         Func<RequestReader, JsonElement, Call> read, Func<Generation, Tokenizer?, IAnswerFormat> format)
     {
         var serving = host.Require();
@@ -21,7 +22,7 @@ public static class AnswerRoute
             using (var document = await RequestBody.ReadAsync(context))
             {
                 call = RequestBody.Read(document, root => read(serving.Reader, root));
-                LogIgnored(logger, context, document.RootElement);
+                LogIgnored(logger, context, document.RootElement, known);
             }
 
             span.Read(call);
@@ -60,11 +61,11 @@ public static class AnswerRoute
         await shape.WriteWholeAsync(context.Response, answers, aborted);
     }
 
-    private static void LogIgnored(ILogger logger, HttpContext context, JsonElement root)
+    private static void LogIgnored(ILogger logger, HttpContext context, JsonElement root, IReadOnlySet<string> known)
     {
         if (logger.IsEnabled(LogLevel.Debug))
         {
-            var (ignored, unknown) = FieldPolicy.WithoutEffect(new Wire.JsonFields(root), RequestReader.KnownFields);
+            var (ignored, unknown) = FieldPolicy.WithoutEffect(new Wire.JsonFields(root), known);
             if (ignored.Length + unknown.Length > 0)
             {
                 ApiLog.Ignored(logger, context.TraceIdentifier, string.Join(", ", ignored), string.Join(", ", unknown));

@@ -55,6 +55,11 @@ public sealed class AnswerStream
         {
             _format.Fail(stream, ErrorResponse.Map(exception));
             await stream.FlushAsync(cancel);
+            if (_format.FailureEndsStream)
+            {
+                return;
+            }
+
             // give the event a moment on the wire: an abort resets the connection and may overtake it
             await Task.Delay(TimeSpan.FromMilliseconds(50), _time, CancellationToken.None);
             _context.Abort();

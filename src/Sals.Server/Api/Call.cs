@@ -20,6 +20,9 @@ public sealed record Call
 
     public required AnswerForm Form { get; init; }
 
+    /// <summary>Only of the Responses API.</summary>
+    public ResponseEcho? Echo { get; init; }
+
     /// <summary>Nothing is generated (max_tokens 0): the answer is the echoed prompt or its log-probabilities.</summary>
     public bool ScoreOnly { get; init; }
 

@@ -100,7 +100,7 @@ public static class FieldPolicy
     /// <summary>Whether a field that asks for something is refused whatever it says.</summary>
     public static bool Refuses(string name) => Refused.ContainsKey(name);
 
-    private static bool AsksNothing(string name, JsonElement value, string[] harmless) => value.ValueKind switch
+    public static bool AsksNothing(string name, JsonElement value, string[] harmless) => value.ValueKind switch
     {
         JsonValueKind.False => true,
         JsonValueKind.Array => value.GetArrayLength() == 0,

@@ -41,6 +41,15 @@ public sealed class GrammarReader
         return format is null || outputs is null ? format ?? outputs : throw JsonFields.Invalid("structured_outputs", "expected response_format or structured_outputs, found both");
     }
 
+    /// <summary>The same of the Responses API, whose format stands in "text" and is flat.</summary>
+    /// <exception cref="ApiException">Not understood or not supported.</exception>
+    public static AskedGrammar? ReadResponse(JsonFields fields, JsonFields? text)
+    {
+        var format = text?.Object("format") is { } asked ? ReadFormat(asked, flat: true) : null;
+        var outputs = fields.Object("structured_outputs") is { } options ? ReadOutputs(options) : null;
+        return format is null || outputs is null ? format ?? outputs : throw JsonFields.Invalid("structured_outputs", "expected text.format or structured_outputs, found both");
+    }
+
     /// <summary>The grammar of an answer: of its text, of calls that must be made, or of either; behind reasoning where there is some.</summary>
     /// <returns>Null when the answer is free.</returns>
     /// <exception cref="ApiException">It cannot be compiled, or is beside fields that contradict it.</exception>
@@ -74,7 +83,7 @@ public sealed class GrammarReader
     public SamplingOptions Fit(SamplingOptions sampling) =>
         sampling.HeldBackIds.Length == 0 ? sampling : sampling with { HeldBackIds = [.. sampling.HeldBackIds.Where(id => _compiler!.Trie.BytesOf(id).Length == 0)] };
 
-    private static AskedGrammar? ReadFormat(JsonFields format)
+    private static AskedGrammar? ReadFormat(JsonFields format, bool flat = false)
     {
         var path = format.PathOf("type");
         switch (format.Text("type", 64))
@@ -84,7 +93,7 @@ public sealed class GrammarReader
             case "json_object":
                 return Asked(path, GrammarSource.JsonObject);
             case "json_schema":
-                var wrapper = format.Object("json_schema") ?? throw JsonFields.Invalid(format.PathOf("json_schema"), "expected an object with name and schema, found nothing");
+                var wrapper = flat ? format : format.Object("json_schema") ?? throw JsonFields.Invalid(format.PathOf("json_schema"), "expected an object with name and schema, found nothing");
                 _ = wrapper.Text("name", 256);
                 _ = wrapper.Text("description", 65536);
                 // strict or not: the masks cost nothing more, and an answer that may not validate is worth less

@@ -11,6 +11,9 @@ public interface IAnswerFormat
     /// <summary>Events that close a stream, after the last choice has ended.</summary>
     void Close(SseWriter stream);
 
+    /// <summary>Clients learn of a failure from the event itself; else the connection is broken off, since most read nothing else.</summary>
+    bool FailureEndsStream => false;
+
     /// <summary>The last event of a stream that failed.</summary>
     void Fail(SseWriter stream, ApiError error);
 

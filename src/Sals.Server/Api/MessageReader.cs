@@ -16,6 +16,8 @@ public static class MessageReader
         "enable_thinking", "thinking", "reasoning_effort", "date_string",
     };
 
+    private static readonly string[] Roles = ["system", "developer", "user", "assistant", "tool"];
+
     private static readonly string[] Efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
     public static ChatPrompt Read(JsonFields fields)
@@ -25,7 +27,7 @@ public static class MessageReader
             throw JsonFields.Invalid("messages", "expected a list of messages, found nothing");
         }
 
-        var turns = fields.List("messages", MaxMessages, 1)!.Select((item, i) => ReadTurn(new JsonFields(item, $"messages[{i}]"))).ToArray();
+        var turns = fields.List("messages", MaxMessages, 1)!.Select((item, i) => ReadTurn(new JsonFields(item, $"messages[{i}]"), Roles)).ToArray();
         var continues = fields.Bool("continue_final_message") ?? false;
         var adds = fields.Bool("add_generation_prompt");
         if (continues && adds == true)
@@ -37,16 +39,17 @@ public static class MessageReader
         {
             AddGenerationPrompt = adds ?? !continues,
             ContinueFinalMessage = continues,
-            Arguments = ReadArguments(fields),
+            Arguments = ReadArguments(fields, fields.Text("reasoning_effort", 16), "reasoning_effort"),
         };
     }
 
-    private static ChatTurn ReadTurn(JsonFields message)
+    /// <param name="roles">Those that may speak.</param>
+    public static ChatTurn ReadTurn(JsonFields message, string[] roles)
     {
         var role = message.Text("role", 64) ?? throw JsonFields.Invalid(message.PathOf("role"), "expected a role, found nothing");
-        if (role is not ("system" or "developer" or "user" or "assistant" or "tool"))
+        if (!roles.Contains(role))
         {
-            throw JsonFields.Invalid(message.PathOf("role"), "expected system, developer, user, assistant or tool");
+            throw JsonFields.Invalid(message.PathOf("role"), $"expected {string.Join(", ", roles[..^1])} or {roles[^1]}");
         }
 
         foreach (var field in new[] { "function_call", "audio" })
@@ -60,7 +63,7 @@ public static class MessageReader
         var calls = role == "assistant" ? ReadCalls(message) : [];
         // vLLM's newer name of the field and its older one
         var reasoning = role == "assistant" ? message.Text("reasoning_content", int.MaxValue) ?? message.Text("reasoning", int.MaxValue) : null;
-        var content = calls.Length > 0 && !message.Has("content") ? "" : ReadContent(message);
+        var content = calls.Length > 0 && !message.Has("content") ? "" : ReadContent(message, "content");
         return new ChatTurn(role, content)
         {
             Name = message.Text("name", MaxNameLength),
@@ -87,10 +90,10 @@ public static class MessageReader
             arguments);
     })];
 
-    private static string ReadContent(JsonFields message)
+    public static string ReadContent(JsonFields message, string field)
     {
-        var path = message.PathOf("content");
-        if (message.Find("content") is not { } content)
+        var path = message.PathOf(field);
+        if (message.Find(field) is not { } content)
         {
             throw JsonFields.Invalid(path, "expected a text or a list of text parts, found nothing");
         }
@@ -106,7 +109,7 @@ public static class MessageReader
         {
             var part = new JsonFields(item, $"{path}[{i}]");
             var type = part.Text("type", 64);
-            return type is "text" or "input_text" or "refusal"
+            return type is "text" or "input_text" or "output_text" or "refusal"
                 ? part.Text(type == "refusal" ? "refusal" : "text", int.MaxValue)
                     ?? throw JsonFields.Invalid(part.PathOf("text"), "expected a text, found nothing")
                 : throw new ApiException(ApiError.Unsupported(part.PathOf("type"),
@@ -114,12 +117,13 @@ public static class MessageReader
         }));
     }
 
-    private static Dictionary<string, object> ReadArguments(JsonFields fields)
+    /// <param name="effort">How much the model is to reason; null = its own way.</param>
+    public static Dictionary<string, object> ReadArguments(JsonFields fields, string? effort, string effortPath)
     {
         var arguments = new Dictionary<string, object>(StringComparer.Ordinal);
-        if (fields.Text("reasoning_effort", 16) is { } effort)
+        if (effort is not null)
         {
-            AddEffort(arguments, effort, "reasoning_effort");
+            AddEffort(arguments, effort, effortPath);
         }
 
         if (fields.Object("chat_template_kwargs") is not { } given)
@@ -150,7 +154,7 @@ public static class MessageReader
     }
 
     /// <summary>Templates know an effort by its name, or a switch.</summary>
-    public static void AddEffort(Dictionary<string, object> arguments, string effort, string path)
+    private static void AddEffort(Dictionary<string, object> arguments, string effort, string path)
     {
         if (!Efforts.Contains(effort))
         {

@@ -19,10 +19,8 @@ public sealed class RequestReader
     private readonly int _maxModelLength;
     private readonly int _slots;
     private readonly int _maxSequences;
-    private readonly int _maxLogProbabilities;
     private readonly TimeProvider _time;
     private readonly SamplingReader _sampling;
-    private readonly ToolReader _tools;
 
     /// <param name="maxSequences">Choices a request may have over all of its prompts.</param>
     public RequestReader(LoadedModel model, BackendInfo info, SalsOptions options, int maxSequences, Func<ulong> nextSeed, TimeProvider time)
@@ -31,12 +29,12 @@ public sealed class RequestReader
         _maxModelLength = info.MaxModelLength;
         _slots = info.SlotCount;
         _maxSequences = maxSequences;
-        _maxLogProbabilities = options.MaxLogProbabilities;
+        MaxLogProbabilities = options.MaxLogProbabilities;
         _time = time;
         Prompts = new PromptReader(model, info.MaxModelLength, maxSequences);
         _sampling = new SamplingReader(model, info.VocabularySize, nextSeed);
         Grammars = new GrammarReader(model, info.VocabularySize);
-        _tools = new ToolReader(model.Formats, options.AutoToolChoice);
+        Tools = new ToolReader(model.Formats, options.AutoToolChoice);
     }
 
     /// <summary>Fields that are acted on somewhere.</summary>
@@ -52,6 +50,12 @@ public sealed class RequestReader
 
     public GrammarReader Grammars { get; }
 
+    public ToolReader Tools { get; }
+
+    public AnswerFormats Formats => _model.Formats;
+
+    public int MaxLogProbabilities { get; }
+
     public Call ReadChat(JsonElement body)
     {
         var fields = new JsonFields(body);
@@ -59,7 +63,7 @@ public sealed class RequestReader
         FieldPolicy.Check(fields);
         var (prompt, tools, start) = ReadChatPrompt(fields);
         var wanted = fields.Bool("logprobs") ?? false;
-        var top = (int?)fields.Integer("top_logprobs", 0, _maxLogProbabilities);
+        var top = (int?)fields.Integer("top_logprobs", 0, MaxLogProbabilities);
         if (top > 0 && !wanted)
         {
             throw JsonFields.Invalid("top_logprobs", "expected logprobs to be true with it");
@@ -81,12 +85,13 @@ public sealed class RequestReader
     /// <summary>"messages" and "tools" to the prompt, and where the answer to it begins.</summary>
     public (int[] Ids, ToolUse Tools, ReasoningStart Start) ReadChatPrompt(JsonFields fields)
     {
-        var tools = _tools.Read(fields, flat: false);
+        var tools = Tools.Read(fields, flat: false);
         var (ids, text) = Prompts.Render(MessageReader.Read(fields) with { Tools = tools.Shown }, "messages");
         return (ids, tools, _model.Formats.After(text));
     }
 
-    private AnswerLayout LayoutOf(ToolUse tools, ReasoningStart start) => tools.Choice == ToolChoice.None && start == ReasoningStart.Closed ? AnswerLayout.Plain : new()
+    /// <summary>What an answer may consist of.</summary>
+    public AnswerLayout LayoutOf(ToolUse tools, ReasoningStart start) => tools.Choice == ToolChoice.None && start == ReasoningStart.Closed ? AnswerLayout.Plain : new()
     {
         Reasoning = start,
         Calls = tools.Choice == ToolChoice.None ? null : _model.Formats.Calls,
@@ -104,7 +109,7 @@ public sealed class RequestReader
         {
             // some clients send false for none
             LogProbabilities = fields.Find("logprobs") is { ValueKind: not JsonValueKind.False }
-                ? (int)fields.Integer("logprobs", 0, _maxLogProbabilities)! : -1,
+                ? (int)fields.Integer("logprobs", 0, MaxLogProbabilities)! : -1,
             Echo = fields.Bool("echo") ?? false,
         };
         // OpenAI's default for completions is 16; 0 makes sense only where the answer is about the prompt
@@ -114,7 +119,10 @@ public sealed class RequestReader
         return ReadCall("cmpl-", model, fields, prompts, form, limit, "prompt", grammar);
     }
 
-    private Call ReadCall(
+    /// <summary>The fields that all routes share, with what each reads in its own way.</summary>
+    /// <param name="limit">Most tokens, and the field that says so.</param>
+    /// <param name="promptField">Where the prompt came from, for messages.</param>
+    public Call ReadCall(
         string idPrefix, string model, JsonFields fields, int[][] prompts, AnswerForm form, (string Field, long Tokens)? limit, string promptField,
         TokenGrammar? grammar)
     {
@@ -174,13 +182,13 @@ public sealed class RequestReader
     }
 
     /// <summary>A missing model is the first one: many tools leave it out when a server has only one.</summary>
-    private string ReadModel(JsonFields fields)
+    public string ReadModel(JsonFields fields)
     {
         var name = fields.Text("model", 1024) ?? _model.Names[0];
         return _model.Names.Contains(name, StringComparer.Ordinal) ? name : throw new ApiException(ApiError.ModelNotFound(name));
     }
 
-    private AnswerForm ReadForm(JsonFields fields)
+    public AnswerForm ReadForm(JsonFields fields)
     {
         var stream = fields.Bool("stream") ?? false;
         var options = fields.Object("stream_options");
@@ -195,7 +203,7 @@ public sealed class RequestReader
             Prompts.Tokenizer("stop");
         }
 
-        var promptLogProbabilities = fields.Integer("prompt_logprobs", 0, _maxLogProbabilities);
+        var promptLogProbabilities = fields.Integer("prompt_logprobs", 0, MaxLogProbabilities);
         if (promptLogProbabilities is not null && stream)
         {
             throw JsonFields.Invalid("prompt_logprobs", "expected stream to be false with it");

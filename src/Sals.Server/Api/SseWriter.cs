@@ -17,6 +17,15 @@ public sealed class SseWriter : IDisposable
         _json = new Utf8JsonWriter(body, WireJson.Writer);
     }
 
+    /// <summary>An event with a name, as the Responses API has them.</summary>
+    public void Event<T>(string name, T value, JsonTypeInfo<T> type)
+    {
+        Write("event: "u8);
+        Write(System.Text.Encoding.UTF8.GetBytes(name));
+        Write("\n"u8);
+        Data(value, type);
+    }
+
     public void Data<T>(T value, JsonTypeInfo<T> type)
     {
         Write("data: "u8);

@@ -52,6 +52,7 @@ public static class ServerApp
         OpenApiRoute.Map(app);
         ChatCompletions.Map(app, host, logger);
         Completions.Map(app, host, logger);
+        Responses.Map(app, host, logger, TimeProvider.System);
         return app;
     }
 

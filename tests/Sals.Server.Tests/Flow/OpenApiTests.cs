@@ -33,6 +33,8 @@ public class OpenApiTests
         var chat = Schema("ChatRequest").GetProperty("properties").EnumerateObject().Select(property => property.Name).ToArray();
         var completion = Schema("CompletionRequest").GetProperty("properties").EnumerateObject().Select(property => property.Name).ToArray();
         Assert.Equal(RequestReader.KnownFields.Concat(FieldPolicy.Ignored).Order(StringComparer.Ordinal), chat.Union(completion).Order(StringComparer.Ordinal));
+        var response = Schema("ResponseRequest").GetProperty("properties").EnumerateObject().Select(property => property.Name);
+        Assert.Equal(ResponseReader.KnownFields.Concat(ResponseReader.Ignored).Order(StringComparer.Ordinal), response.Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -85,6 +87,22 @@ public class OpenApiTests
             {
                 await Fits(schema, Task.FromResult(JsonDocument.Parse(text).RootElement));
             }
+        }
+
+        await using var scripted = await ScriptedServer.StartAsync(reasoning: Sals.Engine.Text.Answers.ReasoningStart.Optional);
+        scripted.Says = "<think>a</think>b<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
+        const string tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]";
+        await Fits("ChatCompletion", scripted.ChatAsync(tools));
+        foreach (var chunk in await scripted.StreamAsync(tools))
+        {
+            await Fits("ChatCompletionChunk", Task.FromResult(chunk));
+        }
+
+        const string response = "{\"input\":\"hi\",\"top_logprobs\":1,\"tools\":[{\"type\":\"function\",\"name\":\"f\"}]";
+        await Fits("Response", scripted.Server.PostJsonAsync("/v1/responses", response + "}"));
+        foreach (var one in await scripted.EventsAsync(response + ",\"stream\":true}"))
+        {
+            await Fits("ResponseEvent", Task.FromResult(one.Data));
         }
 
         // the check itself must be able to fail

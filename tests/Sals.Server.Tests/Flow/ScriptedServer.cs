@@ -25,8 +25,11 @@ public sealed class ScriptedServer : IAsyncDisposable
     /// <summary>Every answer from now on; its end token comes by itself.</summary>
     public string Says
     {
-        set => _script = [.. new ByteTokenizer().Encode(value, addSpecialTokens: false, parseSpecialTokens: true), ByteTokenizer.EndToken];
+        set => Answers = _ => value;
     }
+
+    /// <summary>The answer to a conversation; one request at a time.</summary>
+    public Func<ChatPrompt, string> Answers { get; set; } = _ => "";
 
     /// <param name="opening">What the template prints behind the conversation.</param>
     public static async Task<ScriptedServer> StartAsync(
@@ -47,6 +50,7 @@ public sealed class ScriptedServer : IAsyncDisposable
             {
                 // the document is gone when a test looks
                 scripted!.Prompt = prompt with { Tools = [.. prompt.Tools.Select(tool => tool.Clone())] };
+                scripted._script = [.. new ByteTokenizer().Encode(scripted.Answers(prompt), addSpecialTokens: false, parseSpecialTokens: true), ByteTokenizer.EndToken];
                 return new RenderedPrompt(string.Concat(prompt.Turns.Select(turn => $"<{turn.Role}>{turn.Content}")) + opening, []);
             },
         };
@@ -60,6 +64,20 @@ public sealed class ScriptedServer : IAsyncDisposable
     public async Task<JsonElement[]> StreamAsync(string fields) =>
         [.. (await _server.StreamAsync("/v1/chat/completions", $$"""{"messages":[{"role":"user","content":"hi"}],"stream":true,{{fields}}}"""))
             .SkipLast(1).Select(data => JsonDocument.Parse(data).RootElement)];
+
+    /// <summary>Name and data of each event of a streamed response.</summary>
+    public async Task<(string Name, JsonElement Data)[]> EventsAsync(string json)
+    {
+        using var response = await _server.PostAsync("/v1/responses", json);
+        var text = await response.Content.ReadAsStringAsync();
+        Xunit.Assert.Equal("text/event-stream", response.Content.Headers.ContentType!.MediaType);
+        return [.. text.Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Where(block => !block.StartsWith(':')).Select(block =>
+        {
+            var lines = block.Split('\n');
+            Xunit.Assert.True(lines.Length == 2 && lines[0].StartsWith("event: ", StringComparison.Ordinal) && lines[1].StartsWith("data: ", StringComparison.Ordinal), block);
+            return (lines[0][7..], JsonDocument.Parse(lines[1][6..]).RootElement);
+        })];
+    }
 
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 }
