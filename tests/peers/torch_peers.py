@@ -190,11 +190,12 @@ def steps(args):
             size = 4 * batch * context * shape["HK"] * shape["DH"]
             if size * shape["L"] > 60e9:
                 continue
-            torch._dynamo.reset()
             caches = [(random(batch, shape["HK"], context, shape["DH"]), random(batch, shape["HK"], context, shape["DH"])) for _ in range(shape["L"])]
             tokens = torch.randint(16, shape["V"], (batch, 1), device="cuda")
             cos, sin = model.angles(torch.full((1,), context - 1, device="cuda"))
             for backend_name, backend in BACKENDS.items():
+                # the backend is chosen when a block is traced
+                torch._dynamo.reset()
                 row = {"shape": name, "attention": backend_name, "batch": batch, "context": context}
                 start = time.perf_counter()
                 try:
@@ -218,11 +219,11 @@ def prompts(args):
         shape = shape_of(name)
         model = Model(shape)
         for length in args.prompts:
-            torch._dynamo.reset()
             caches = [(random(1, shape["HK"], length, shape["DH"]), random(1, shape["HK"], length, shape["DH"])) for _ in range(shape["L"])]
             tokens = torch.randint(16, shape["V"], (1, length), device="cuda")
             cos, sin = model.angles(torch.arange(length, device="cuda"))
             for backend_name, backend in BACKENDS.items():
+                torch._dynamo.reset()
                 row = {"shape": name, "attention": backend_name, "tokens": length}
                 try:
                     with sdpa_kernel(backend):

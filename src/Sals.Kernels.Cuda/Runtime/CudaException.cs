@@ -15,6 +15,9 @@ public sealed class CudaException : Exception
     internal CudaException(string message, bool outOfMemory)
         : base(message) => OutOfMemory = outOfMemory;
 
+    /// <summary>What is needed was found not to fit before it was asked for.</summary>
+    public static CudaException TooLittleMemory(string message) => new(message, outOfMemory: true);
+
     /// <summary>An allocation did not fit; the context is intact.</summary>
     public bool OutOfMemory { get; }
 }

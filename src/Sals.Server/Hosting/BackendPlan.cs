@@ -43,9 +43,9 @@ public sealed record BackendPlan(ElementType ExactType, string Device, string Bu
     }
 
     /// <exception cref="SettingException">A length does not fit the model. What does not fit memory is found when the backend is made.</exception>
-    public static BackendPlan Cuda(SalsOptions options, ModelFolder folder, LatentSpec spec, LatentBasis? basis, int vocabulary, DeviceProbe gpu)
+    public static BackendPlan Cuda(SalsOptions options, ModelFolder folder, LatentSpec spec, LatentBasis? basis, int vocabulary, DeviceProbe gpu, Action<string> say)
     {
-        var cuda = CudaOptions(options, folder.Config, spec, vocabulary, gpu) with { Basis = basis };
+        var cuda = CudaOptions(options, folder.Config, spec, vocabulary, gpu) with { Basis = basis, LoadProgress = WeightProgress.ForThisProcess(say).Report };
         var length = string.Create(CultureInfo.InvariantCulture, $"max-model-len {(cuda.ShortenToFit ? "at most " : "")}{cuda.MaxModelLength:#,0}");
         return new BackendPlan(
             ElementType.BFloat16,

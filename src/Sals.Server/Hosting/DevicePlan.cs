@@ -25,7 +25,9 @@ public sealed record DevicePlan(DeviceProbe? Gpu, string? Note = null)
         var gpu = found.Usable ? found.Devices.First(device => device.Problem is null) : null;
         if (gpu is null)
         {
-            return asked ? throw new SettingException($"--device cuda: {Missing(found)}") : new DevicePlan(Gpu: null);
+            // a machine with a driver was meant to use it
+            return asked ? throw new SettingException($"--device cuda: {Missing(found)}")
+                : new DevicePlan(Gpu: null, found.Libraries[0].Path is null ? null : $"Device: cpu although there is a GPU driver. {Missing(found)}");
         }
 
         var unsupported = CudaBackend.Unsupported(config)

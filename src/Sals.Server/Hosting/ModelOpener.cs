@@ -38,7 +38,7 @@ public static class ModelOpener
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
             var cache = CacheSettings.Resolve(options, path, folder, tokenizer, device.Gpu is not null, calibration, say);
             var (spec, basis) = (cache.Spec, cache.Basis);
-            var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, basis, vocabulary, gpu) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
+            var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, basis, vocabulary, gpu, say) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
             var template = tokenizer is null ? null : ChatTemplate.Load(path, options.ChatTemplateFile);
             var formats = AnswerFormats.Resolve(options, template, tokenizer);
             var layout = new PageLayout(config, spec, backend.ExactType);

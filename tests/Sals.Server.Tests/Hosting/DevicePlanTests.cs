@@ -31,6 +31,8 @@ public class DevicePlanTests
         var none = new CudaProbe([new LibraryProbe("The CUDA driver", null, null, "The CUDA driver was not found.")], [], null);
         Assert.Equal(new DevicePlan(Gpu: null), For(DeviceChoice.Auto, Served, none));
         Assert.Equal("--device cuda: The CUDA driver was not found.", Refusal(DeviceChoice.Cuda, Served, none));
+        var broken = new CudaProbe([new LibraryProbe("The CUDA driver", "libcuda.so.1", "11.8", "The driver supports CUDA 11.8; 12.0 or newer is needed.")], [], null);
+        Assert.Equal("Device: cpu although there is a GPU driver. The driver supports CUDA 11.8; 12.0 or newer is needed.", For(DeviceChoice.Auto, Served, broken).Note);
         Assert.Contains("too old", Refusal(DeviceChoice.Cuda, Served, Machine(Gpu with { Problem = "too old" })), StringComparison.Ordinal);
     }
 

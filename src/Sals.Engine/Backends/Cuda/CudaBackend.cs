@@ -47,6 +47,7 @@ public sealed class CudaBackend : IStepBackend
             var layout = new PageLayout(_model, options.Spec, ElementType.BFloat16);
             var budget = new CudaBudget(weights, layout, options, Chunk);
             var length = budget.MaxModelLength(CudaBudget.Free(device, options));
+            budget.Require(device, CudaBudget.Free(device, options), length);
             var maxPages = CudaCache.PagesOf(length);
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
             var cache = new KernelCache(options.KernelCacheFolder);

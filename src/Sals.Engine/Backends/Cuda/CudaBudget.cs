@@ -1,3 +1,4 @@
+using System.Globalization;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Kernels.Cuda.Runtime;
@@ -58,6 +59,30 @@ internal sealed class CudaBudget
         var free = device.FreeBytes;
         var others = device.MemoryBytes - free;
         return Math.Min(free, (long)(device.MemoryBytes * options.MemoryUtilization) - others) - Headroom;
+    }
+
+    /// <summary>Throws unless weights, activations and the cache of one sequence fit, before any of them is taken.</summary>
+    /// <exception cref="CudaException">They do not: the message says what each needs, what there is, and which settings change that.</exception>
+    public void Require(CudaDevice device, long free, int maxModelLength)
+    {
+        var weights = CudaWeights.BytesOf(_weights, _layout.Spec);
+        var work = FixedBytes(maxModelLength) - weights;
+        var rest = free - weights - work;
+        var sequence = Needed(maxModelLength, Math.Max(1, rest)).Bytes;
+        var cache = Math.Max(_options.CacheBytes ?? 0, sequence);
+        if (cache <= rest)
+        {
+            return;
+        }
+
+        var others = device.MemoryBytes - device.FreeBytes;
+        throw CudaException.TooLittleMemory(string.Create(CultureInfo.InvariantCulture,
+            $"Out of memory on {device.Name}: weights {Gib(weights)}, {_options.Slots} slots (--max-num-seqs) and prefill lanes {Gib(work)}, cache {Gib(cache)}"
+            + $"{(cache > sequence ? " (--kv-cache-memory-bytes)" : $" for one sequence of {maxModelLength:#,0} tokens (--max-model-len)")}: {Gib(weights + work + cache)} in all. "
+            + $"There are {Gib(Math.Max(0, free))}: --gpu-memory-utilization {_options.MemoryUtilization:0.##} of {Gib(device.MemoryBytes)}, of which {Gib(others)} are already in use. "
+            + $"Lower --max-model-len or --max-num-seqs, raise --gpu-memory-utilization, end other processes on this GPU, or give it a smaller model."));
+
+        static string Gib(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):0.0} GiB");
     }
 
     /// <summary>Slab and bytes of the cache.</summary>

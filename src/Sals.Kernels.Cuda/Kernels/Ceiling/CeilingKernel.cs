@@ -13,10 +13,11 @@ public sealed class CeilingKernel(KernelModule module, int multiprocessors)
 
     /// <param name="x">[bytes], 16-byte aligned; whole 16 bytes are read</param>
     /// <param name="sink">[1]</param>
-    public void LaunchRead(CudaStream stream, DevicePtr<byte> x, long bytes, DevicePtr<uint> sink)
+    /// <param name="blocks">Of 256 threads, on each multiprocessor: which is fastest depends on the device.</param>
+    public void LaunchRead(CudaStream stream, DevicePtr<byte> x, long bytes, DevicePtr<uint> sink, int blocks)
     {
         var arguments = new Arguments { X = x, Sink = sink, Count = bytes / 16 };
-        _read.Launch(stream, new Extent(16 * multiprocessors), new Extent(256), 0, arguments);
+        _read.Launch(stream, new Extent(blocks * multiprocessors), new Extent(256), 0, arguments);
     }
 
     public void LaunchNothing(CudaStream stream) => _nothing.Launch(stream, new Extent(1), new Extent(32), 0, default(Arguments));

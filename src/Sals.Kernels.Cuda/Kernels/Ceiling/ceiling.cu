@@ -2,7 +2,7 @@
 //   read_memory: every byte of x is loaded once; a sum keeps the loads alive
 // in   x    [COUNT] uint4
 // out  sink [1]     u32    written only if the sum is a number that does not come up
-// grid (SMS * 16) or (1)  block 256  smem 0
+// grid (SMS * 2 to 32) or (1)  block 256  smem 0
 // math none
 // cost COUNT * 16 bytes
 // defs none · oracle none (only its time matters) · launcher CeilingKernel

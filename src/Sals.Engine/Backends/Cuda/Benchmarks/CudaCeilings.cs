@@ -43,7 +43,7 @@ public sealed record CudaCeilings(double ReadBytesPerSecond, double CopyBytesPer
         var workspace = arena.Take<byte>(GemmPlanCache.WorkspaceBytes);
         new RandomFillKernel(fillModule).Launch(stream, data, ReadBytes, seed: 1, tensor: 1, 1 / RandomFillKernel.Deviation);
 
-        var read = timer.Median(Repeats, () => ceiling.LaunchRead(stream, data.As<byte>(), ReadBytes, sink));
+        var read = ((int[])[2, 4, 8, 16, 32]).Min(blocks => timer.Median(Repeats, () => ceiling.LaunchRead(stream, data.As<byte>(), ReadBytes, sink, blocks)));
         var copy = timer.Median(Repeats, () => stream.Copy(data, data + (ReadBytes / 2), ReadBytes / 2));
         var gap = timer.MedianOfGraph(Repeats, 1000, () =>
         {
