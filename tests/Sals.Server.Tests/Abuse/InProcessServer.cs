@@ -2,6 +2,7 @@ using System.Text;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Routing;
 using Sals.Engine;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
@@ -33,10 +34,13 @@ internal sealed class InProcessServer : IServer, IAsyncDisposable
 
     public IFeatureCollection Features { get; } = new FeatureCollection();
 
+    /// <summary>Every route the server has.</summary>
+    public IEnumerable<RouteEndpoint> Routes => ((IEndpointRouteBuilder)_app).DataSources.SelectMany(source => source.Endpoints).OfType<RouteEndpoint>();
+
     /// <param name="checkIntegrity">The engine checks its pages after every step.</param>
-    public static async Task<InProcessServer> StartAsync(bool checkIntegrity)
+    public static async Task<InProcessServer> StartAsync(bool checkIntegrity, params string[] apiKeys)
     {
-        var options = SalsOptions.Default;
+        var options = SalsOptions.Default with { ApiKeys = apiKeys };
         var folder = ModelLocator.ForThisProcess.Locate(null);
         var host = new EngineHost(
             _ => TestServer.Fake(() => new FakeBackend(slots: 8, maxModelLength: 512, vocabulary: 8192)) with
@@ -99,6 +103,11 @@ internal sealed class InProcessServer : IServer, IAsyncDisposable
         sent.Headers.Host = "localhost";
         sent.Headers.ContentType = request.ContentType;
         sent.Headers.ContentLength = request.Body.Length;
+        if (request.Authorization is { } authorization)
+        {
+            sent.Headers.Authorization = authorization;
+        }
+
         features.Set<IHttpRequestFeature>(sent);
         features.Set<IHttpResponseFeature>(response);
         features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(body));
@@ -150,7 +159,7 @@ internal sealed class InProcessServer : IServer, IAsyncDisposable
 }
 
 /// <param name="Path">With the query.</param>
-internal sealed record FuzzRequest(string Method, string Path, string ContentType, byte[] Body)
+internal sealed record FuzzRequest(string Method, string Path, string ContentType, byte[] Body, string? Authorization = null)
 {
     public override string ToString() => $"{Method} {Path} ({ContentType}) {Encoding.UTF8.GetString(Body)}";
 }

@@ -59,7 +59,7 @@ internal sealed partial class ServerProcess : IAsyncDisposable
         try
         {
             var address = await server._listening.Task.WaitAsync(TimeSpan.FromMinutes(1));
-            server.Client = new HttpClient { BaseAddress = address, Timeout = TimeSpan.FromMinutes(2) };
+            server.Client = new HttpClient { BaseAddress = address, Timeout = TimeSpan.FromMinutes(10) };
             await server._ready.Task.WaitAsync(TimeSpan.FromMinutes(2));
             return server;
         }

@@ -10,7 +10,7 @@ namespace Sals.Server.Tests.Abuse;
 internal sealed class SoakTraffic(HttpClient client, int seed)
 {
     /// <summary>A request that is admitted and not answered for so long is stuck.</summary>
-    private static readonly TimeSpan Stuck = TimeSpan.FromSeconds(100);
+    private static readonly TimeSpan Stuck = TimeSpan.FromMinutes(5);
 
     private readonly ConcurrentDictionary<int, int> _statuses = new();
     private readonly ConcurrentBag<double> _firstTokens = [];
