@@ -17,7 +17,12 @@ namespace Sals.Server.Commands;
 /// <summary>What sals bench step and prefill measured on a GPU, beside ceilings of the same run.</summary>
 public sealed record CudaBenchReport(
     string Date, string Device, string Model, CudaCeilings Ceilings, double StartSeconds, IReadOnlyList<StepFigure> Steps, IReadOnlyList<PromptFigure> Prompts,
-    IReadOnlyList<OperatorFigure> Operators);
+    IReadOnlyList<OperatorFigure> Operators)
+{
+    /// <summary>Null before the first cache has been measured.</summary>
+    [JsonIgnore]
+    public CudaCeilings? Measured => Ceilings.ReadBytesPerSecond > 0 ? Ceilings : null;
+}
 
 /// <summary>sals bench step and sals bench prefill: single steps of the CUDA backend on random cache pages, and single prompts.</summary>
 public static class CudaBenchCommand
@@ -45,7 +50,7 @@ public static class CudaBenchCommand
             var rows = parsed.GetValue(batches)!;
             var lengths = parsed.GetValue(contexts)!;
             var count = parsed.GetValue(steps);
-            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() }, cache);
+            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() }, cache, report.Measured);
             var points = rows.SelectMany(batch => lengths.Select(context => (batch, context)));
             return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels))
                 ?? throw new SettingException($"--batches {p.batch} --contexts {p.context}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold them"))], []);
@@ -62,7 +67,7 @@ public static class CudaBenchCommand
         {
             var lengths = parsed.GetValue(prompts)!;
             var longest = Math.Min(model.Config.MaxModelLength, lengths.Max() + 1);
-            using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest }, cache);
+            using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest }, cache, report.Measured);
             return report.With(bench, [], [.. lengths.Select(tokens => bench.Prompt(Math.Min(tokens, longest - 1), parsed.GetValue(repeats), kernels: true)
                 ?? throw new SettingException($"--prompts {tokens}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold it"))]);
         })));
@@ -119,15 +124,17 @@ public static class CudaBenchCommand
     {
         return Guarded(() =>
         {
-            var plan = DevicePlan.For(options with { Device = DeviceChoice.Cuda }, Config(options), NativeLibraries.Probe);
-            using var folder = ModelFolder.Open(ModelLocator.ForThisProcess.Locate(options.Model), null, options.LoadFormat);
+            var path = ModelLocator.ForThisProcess.Locate(options.Model);
+            using var folder = ModelFolder.Open(path, null, options.LoadFormat);
+            var plan = DevicePlan.For(options with { Device = DeviceChoice.Cuda }, folder.Config, NativeLibraries.Probe);
             var report = new CudaBenchReport(Today, "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], [], []);
             foreach (var cache in parsed.GetValue(Caches)!)
             {
                 var words = Words(cache);
-                var spec = LatentSpecParser.Parse(words[0], words[1..], folder.Config, LatentFormat.BFloat16);
-                var cuda = BackendPlan.CudaOptions(options, folder.Config, spec, folder.Config.VocabularySize, plan.Gpu!);
-                report = measure(cuda with { ShortenToFit = false }, folder, cache, report);
+                var settings = CacheSettings.Resolve(
+                    options with { KvCache = words[0], CacheSettings = words[1..] }, path, folder, null, gpu: true, StartCalibration.ForThisProcess, Console.Error.WriteLine);
+                var cuda = BackendPlan.CudaOptions(options, folder.Config, settings.Spec, folder.Config.VocabularySize, plan.Gpu!);
+                report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, cache, report);
             }
 
             return Finish(report, parsed);
@@ -157,8 +164,6 @@ public static class CudaBenchCommand
             return ServerRun.FailedExitCode;
         }
     }
-
-    private static ModelConfig Config(SalsOptions options) => ModelConfigReader.Read(ModelLocator.ForThisProcess.Locate(options.Model));
 
     private static CudaBenchReport With(this CudaBenchReport report, CudaBench bench, IReadOnlyList<StepFigure> steps, IReadOnlyList<PromptFigure> prompts) => report with
     {

@@ -120,6 +120,13 @@ internal sealed class CudaWeights : IDisposable
 
     private static (Tensor Weight, Tensor Bias) Scoring(LayerWeights layer, ModelConfig model, LatentBasisLayer basis, int rank)
     {
+        if (layer.Query is RandomTensor query)
+        {
+            // folding billions of random weights takes longer than measuring with them, and gives random numbers of this deviation
+            var deviation = MathF.Sqrt((float)model.GroupSize / model.HiddenSize);
+            return (new RandomTensor($"{query.Name} scoring", rank, model.HiddenSize, deviation, query.Seed), new ComputedTensor("scoring query bias", new float[rank], 1, rank));
+        }
+
         var (weight, bias) = ScoringQuery.Fold(layer, model, basis, rank);
         return (new ComputedTensor("scoring query", weight, rank, model.HiddenSize), new ComputedTensor("scoring query bias", bias, 1, rank));
     }

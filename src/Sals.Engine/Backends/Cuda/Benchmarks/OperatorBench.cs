@@ -45,6 +45,7 @@ public static class OperatorBench
             var settings = options with
             {
                 Slots = batches.Max(), MaxModelLength = longest, ShortenToFit = true, Spec = spec, SampleableVocabulary = null, Graphs = false, MemoryUtilization = 0.96,
+                Basis = spec.IsDense ? null : RandomLatentBasis.Of(spec, model),
             };
             using var bench = new CudaBench(weights, settings, cache, ceilings);
             foreach (var (batch, context) in group)
