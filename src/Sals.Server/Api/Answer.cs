@@ -8,9 +8,13 @@ namespace Sals.Server.Api;
 /// <summary>A choice put together from its pieces.</summary>
 public sealed class Answer
 {
+    private readonly bool _ordered;
     private readonly StringBuilder _text = new();
     private readonly StringBuilder _reasoning = new();
     private readonly List<(string Name, StringBuilder Arguments)> _calls = [];
+
+    /// <param name="ordered">Keep the pieces.</param>
+    public Answer(bool ordered = false) => _ordered = ordered;
 
     /// <summary>Content; all of the text when nothing else is looked for.</summary>
     public string Text => _text.ToString();
@@ -20,7 +24,7 @@ public sealed class Answer
     /// <summary>Name and arguments of each call.</summary>
     public IEnumerable<(string Name, string Arguments)> Calls => _calls.Select(call => (call.Name, call.Arguments.ToString()));
 
-    /// <summary>As they came, for an answer whose order matters.</summary>
+    /// <summary>As they came, for an answer whose order matters; else empty.</summary>
     public List<Piece> Pieces { get; } = [];
 
     public List<AnswerToken> Tokens { get; } = [];
@@ -33,7 +37,11 @@ public sealed class Answer
 
     public void Add(in Piece piece)
     {
-        Pieces.Add(piece);
+        if (_ordered)
+        {
+            Pieces.Add(piece);
+        }
+
         if (piece.Parts is null)
         {
             _text.Append(piece.Text);

@@ -48,7 +48,7 @@ public static class AnswerRoute
             return;
         }
 
-        var answers = Enumerable.Range(0, call.ChoiceCount).Select(_ => new Answer()).ToArray();
+        var answers = Enumerable.Range(0, call.ChoiceCount).Select(_ => new Answer(ordered: call.Echo is not null)).ToArray();
         while (!generation.Finished)
         {
             await generation.WaitAsync(aborted);
