@@ -24,6 +24,9 @@ public sealed record EvalItem
     /// <summary>References.</summary>
     public required string[] Answers { get; init; }
 
+    /// <summary>Ids of the first reference, for teacher forcing.</summary>
+    public required int[] AnswerIds { get; init; }
+
     /// <summary>Name in <see cref="Metrics.EvalMetric"/>.</summary>
     public required string Metric { get; init; }
 

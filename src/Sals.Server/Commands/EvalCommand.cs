@@ -98,3 +98,8 @@ public static class EvalCommand
 [JsonSerializable(typeof(SuiteReport))]
 [JsonSerializable(typeof(PerplexityReport))]
 internal sealed partial class EvalJson : JsonSerializerContext;
+
+/// <summary>One line a prompt.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(EvalItem))]
+internal sealed partial class PromptJson : JsonSerializerContext;

@@ -30,6 +30,7 @@ internal sealed class EvalSuite
     private readonly Option<string?> _html = new("--html") { HelpName = "FILE", Description = "Also write the tables and plots as HTML." };
     private readonly Option<string?> _markdown = new("--markdown") { HelpName = "FILE", Description = "Also write the tables as Markdown." };
     private readonly Option<int?> _limit = new("--time-limit") { HelpName = "SECONDS", Description = "Stop after this time with the answers so far." };
+    private readonly Option<string?> _prompts = new("--prompts-to") { HelpName = "FILE", Description = "Ask nobody; write the prompts (JSON lines with ids, messages and references), for other programs." };
     private readonly EvalOptions _common = new();
     private readonly RemoteOptions _remote = new();
 
@@ -37,7 +38,7 @@ internal sealed class EvalSuite
     {
         _common.AddTo(command);
         _remote.AddTo(command);
-        foreach (var option in new Option[] { _resume, _html, _markdown, _limit })
+        foreach (var option in new Option[] { _resume, _html, _markdown, _limit, _prompts })
         {
             command.Options.Add(option);
         }
@@ -59,6 +60,12 @@ internal sealed class EvalSuite
         await using var sessions = await EvalSessions.OpenAsync(setting, maxLength, lengthFlag);
         var first = sessions.All[0];
         var asked = questions(setting, first);
+        if (parsed.GetValue(_prompts) is { } file)
+        {
+            File.WriteAllLines(file, asked.Ids.AsParallel().AsOrdered().Select(id => JsonSerializer.Serialize(asked.Make(id), PromptJson.Default.EvalItem)));
+            return 0;
+        }
+
         using var log = new ResultLog(parsed.GetValue(_resume), new ResultHeader(first.Model.Root, setting.Seed, $"{setting.TextName} {setting.Text.Fingerprint}"));
         Dictionary<string, string> settings = remote is null
             ? sessions.All.ToDictionary(session => session.Cache, session => $"{session.Info.Spec.Describe()}, {session.Info.Name}{session.Basis}")

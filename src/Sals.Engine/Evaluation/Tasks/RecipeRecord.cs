@@ -22,7 +22,7 @@ public sealed class RecipeRecord(IReadOnlyList<CountryRecord> records) : EvalTas
         for (var i = 0; i < chosen.Length; i++)
         {
             var text = chosen[i].Text;
-            chosen[i].Text = text.Length < LongestField ? text : $"{text[..text.LastIndexOf(' ', LongestField)]} ...";
+            chosen[i].Text = text.Length < LongestField ? text : $"{text[..Math.Max(1, text.LastIndexOf(' ', LongestField - 1))]} ...";
         }
 
         (string Name, string Text)[] askable = [.. chosen.Where(field => field.Text.Length is > 2 and < LongestAnswer)];

@@ -73,6 +73,7 @@ public sealed class TaskPrompts(Tokenizer tokenizer, Func<string, string, int[]>
     private EvalItem Make(EvalTask task, int length, int seed, int number, int units)
     {
         var draft = task.Make(new Random(Hash(task.Name, length, seed, number)), units);
+        int[] answer = [.. tokenizer.Encode(draft.Answers[0], addSpecialTokens: false, parseSpecialTokens: false)];
         return new EvalItem
         {
             Task = task.Name,
@@ -82,8 +83,9 @@ public sealed class TaskPrompts(Tokenizer tokenizer, Func<string, string, int[]>
             Message = draft.Message,
             AnswerPrefix = draft.AnswerPrefix,
             Answers = draft.Answers,
+            AnswerIds = answer,
             Metric = task.Metric,
-            MaxTokens = task.MostTokens ?? tokenizer.Encode(draft.Answers[0], addSpecialTokens: false, parseSpecialTokens: false).Count + 1,
+            MaxTokens = task.MostTokens ?? answer.Length + 1,
         };
     }
 
