@@ -36,8 +36,24 @@ public sealed record EvalItem
     /// <summary>Classes of a classification; empty otherwise.</summary>
     public string[] Classes { get; init; } = [];
 
+    /// <summary>The answer ends before the first of these, once line breaks in front are gone; empty = it is taken whole.</summary>
+    public string[] CutAt { get; init; } = [];
+
     /// <summary>Most tokens the model may generate.</summary>
     public required int MaxTokens { get; init; }
+
+    /// <summary>What is scored of a text that was generated.</summary>
+    public string AnswerOf(string text)
+    {
+        if (CutAt.Length == 0)
+        {
+            return text;
+        }
+
+        text = text.TrimStart('\n');
+        var ends = CutAt.Select(cut => text.IndexOf(cut, StringComparison.Ordinal)).Where(at => at >= 0).ToArray();
+        return ends.Length > 0 ? text[..ends.Min()] : text;
+    }
 
     /// <summary>Tokens of prompt and longest answer.</summary>
     public int MaxLength => Prompt.Length + MaxTokens;

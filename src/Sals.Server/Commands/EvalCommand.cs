@@ -16,7 +16,7 @@ public static class EvalCommand
 {
     internal const int StoppedExitCode = 130;
 
-    public static Command Create() => new("eval", "Measure what compressed caches lose: long-context tasks and decode perplexity.") { Ruler(), PerplexityCommand.Create() };
+    public static Command Create() => new("eval", "Measure what compressed caches lose: long-context tasks and decode perplexity.") { Ruler(), DatasetCommands.LongBench(), DatasetCommands.Gsm8k(), DatasetCommands.Coqa(), PerplexityCommand.Create() };
 
     private static Command Ruler()
     {

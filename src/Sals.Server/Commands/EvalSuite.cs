@@ -19,7 +19,11 @@ internal readonly record struct EvalItemId(string Task, int Length, int Number);
 /// <param name="MetricOf">Task → metric.</param>
 /// <param name="MultiKey">Tasks in which several keys or values must be told apart.</param>
 internal sealed record EvalQuestions(
-    string Title, IReadOnlyList<EvalItemId> Ids, Func<EvalItemId, EvalItem> Make, IReadOnlyList<string> Tasks, Func<string, string> MetricOf, IReadOnlyList<string> MultiKey);
+    string Title, IReadOnlyList<EvalItemId> Ids, Func<EvalItemId, EvalItem> Make, IReadOnlyList<string> Tasks, Func<string, string> MetricOf, IReadOnlyList<string> MultiKey)
+{
+    /// <summary>Categories whose means are shown; empty = none.</summary>
+    public IReadOnlyList<(string Name, string[] Tasks)> Categories { get; init; } = [];
+}
 
 /// <summary>Runs a suite of questions with all caches, or puts it to a server, and writes its tables.</summary>
 internal sealed class EvalSuite
@@ -150,7 +154,7 @@ internal sealed class EvalSuite
             string.Create(CultureInfo.InvariantCulture, $"Model {first.Model.Root} on {string.Join(", ", sessions.All.Select(session => session.Info.Name).Distinct())}; greedy; the same prompts for every cache; seed {setting.Seed}."),
             $"Text {setting.TextName} ({setting.Text.Fingerprint}).",
         ];
-        var report = new ScoreReport(asked.Title, facts, table, caches, asked.MultiKey);
+        var report = new ScoreReport(asked.Title, facts, table, caches, asked.MultiKey) { Categories = asked.Categories };
         Console.Write(report.Markdown());
         Write(parsed.GetValue(_markdown), report.Markdown);
         Write(parsed.GetValue(_html), report.Html);

@@ -7,7 +7,7 @@ namespace Sals.Engine.Evaluation.Metrics;
 public static partial class EvalMetric
 {
     /// <summary>Names of metrics that give 0 or 1 only, so that binomial errors hold.</summary>
-    public static bool IsBinary(string name) => name is "exact" or "match_part" or "gsm8k_strict" or "gsm8k_flexible" or "coqa_em";
+    public static bool IsBinary(string name) => name is "exact" or "match_part" or "gsm8k_strict" or "gsm8k_flexible";
 
     /// <param name="metric">Name.</param>
     /// <param name="prediction">What the model said behind the prompt, without end token.</param>
@@ -20,8 +20,9 @@ public static partial class EvalMetric
         "exact" => ended && prediction == references[0] ? 1 : 0,
         "match_all" => references.Average(reference => Says(prediction, reference) ? 1.0 : 0.0),
         "match_part" => references.Any(reference => Says(prediction, reference)) ? 1 : 0,
-        "coqa_em" => references.Any(reference => AnswerText.Normalise(prediction) == AnswerText.Normalise(reference)) ? 1 : 0,
-        "coqa_f1" or "qa_f1" => references.Max(reference => QuestionF1(prediction, reference)),
+        "coqa_em" => AmongPeople(references, reference => AnswerText.Normalise(prediction) == AnswerText.Normalise(reference) ? 1 : 0),
+        "coqa_f1" => AmongPeople(references, reference => PeopleF1(prediction, reference)),
+        "qa_f1" => references.Max(reference => QuestionF1(prediction, reference)),
         "rouge_l" => references.Max(reference => RougeL.Score(prediction, reference)),
         "code_sim" => references.Max(reference => CodeSimilarity.Score(prediction, reference)),
         "classification" => references.Max(reference => Classification(prediction, reference, classes)),
@@ -36,6 +37,18 @@ public static partial class EvalMetric
 
     private static double QuestionF1(string prediction, string reference) =>
         AnswerText.F1(AnswerText.Words(AnswerText.Normalise(prediction)), AnswerText.Words(AnswerText.Normalise(reference)));
+
+    /// <summary>CoQA: of several people's answers each is left out in turn, and the best of the others counts.</summary>
+    private static double AmongPeople(IReadOnlyList<string> references, Func<string, double> score) => references.Count == 1
+        ? score(references[0])
+        : Enumerable.Range(0, references.Count).Average(left => references.Where((_, i) => i != left).Max(score));
+
+    /// <summary>As <see cref="QuestionF1"/>; where a side has no words, right or wrong.</summary>
+    private static double PeopleF1(string prediction, string reference)
+    {
+        string one = AnswerText.Normalise(prediction), other = AnswerText.Normalise(reference);
+        return one.Length == 0 || other.Length == 0 ? (one == other ? 1 : 0) : QuestionF1(prediction, reference);
+    }
 
     /// <summary>1 over the number of classes that are named, if the right one is among them; names that are part of the right one's do not count.</summary>
     private static double Classification(string prediction, string reference, IReadOnlyList<string> classes)

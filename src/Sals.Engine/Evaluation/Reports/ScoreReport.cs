@@ -10,6 +10,9 @@ namespace Sals.Engine.Evaluation.Reports;
 /// <param name="MultiKey">Tasks in which several keys or values must be told apart.</param>
 public sealed record ScoreReport(string Title, IReadOnlyList<string> Facts, ScoreTable Table, IReadOnlyList<CacheRow> Caches, IReadOnlyList<string> MultiKey)
 {
+    /// <summary>Categories whose means, and the plain mean of those, are shown.</summary>
+    public IReadOnlyList<(string Name, string[] Tasks)> Categories { get; init; } = [];
+
     private const string Legend =
         "Scores are per cent; brackets hold 95% intervals (Wilson's for right-or-wrong tasks, normal ones for shares). Differences are against the first cache on the same prompts, with 95% intervals (Bonett and Price's for right-or-wrong tasks). Solved tasks are those on which the first cache reaches 90% at that length. "
         + "Bytes a token: pages held by the finished sequences, window, sinks, dense layers, reserved pages and page rounding included. Reads: bytes of the caches that a decode step reads, over those of the dense cache. One layer: a compressed layer alone with 16-bit numbers, as the paper counts. Sparse: share of all (layer, decoded token) pairs that read compressed pages; selected: that chose among them. "
@@ -86,6 +89,16 @@ public sealed record ScoreReport(string Title, IReadOnlyList<string> Facts, Scor
             string[] multi = [.. solved.Intersect(MultiKey)];
             AddMean(rows, $"mean of the {multi.Length} solved with several keys", length, multi);
             AddMean(rows, "mean of all", length, Table.Tasks);
+            foreach (var (name, tasks) in Categories)
+            {
+                AddMean(rows, name, length, tasks);
+            }
+
+            if (Categories.Count > 0)
+            {
+                rows.Add(["mean of the categories", "", .. Table.Caches.SelectMany((cache, i) => CategoryMean(cache, i, length))]);
+            }
+
             yield return (length > 0 ? Number($"{length:#,0} tokens") : "Scores", ["task", "n", .. Table.Caches.SelectMany((cache, i) => i == 0 ? new[] { cache } : [cache, "difference"])], rows);
         }
 
@@ -101,9 +114,16 @@ public sealed record ScoreReport(string Title, IReadOnlyList<string> Facts, Scor
                 : [row.Cache, "", "", "", "", "", "", "", "", row.Settings])]);
     }
 
+    private string[] CategoryMean(string cache, int column, int length)
+    {
+        double[] means = [.. Categories.Select(category => Table.Summary(cache, length, category.Tasks)).OfType<ScoreSummary>().Select(summary => summary.Score)];
+        var mean = means.Length == Categories.Count ? Percent(means.Average()) : "";
+        return column == 0 ? [mean] : [mean, ""];
+    }
+
     private void AddMean(List<string[]> rows, string name, int length, IReadOnlyList<string> tasks)
     {
-        if (tasks.Count > 1)
+        if (tasks.Count > 1 || Categories.Count > 0)
         {
             rows.Add([name, "", .. Table.Caches.SelectMany((cache, i) => Table.Summary(cache, length, tasks) is { } mean
                 ? i == 0 ? new[] { Percent(mean.Score) } : [Percent(mean.Score), mean.Difference is { } difference ? Signed(difference) : ""]
