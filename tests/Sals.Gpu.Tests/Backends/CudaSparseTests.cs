@@ -53,11 +53,14 @@ public class CudaSparseTests
         var rounded = OnCpu(Bf16Weights.Of(model.Weights), spec, basis);
         var cuda = OnCuda(model.Weights, spec, basis);
         double off = Apart(exact, cuda), explained = Apart(exact, rounded), missed = Missed(exact, cuda), missedByRounding = Missed(exact, rounded);
+        double usual = Spread(exact, cuda), usuallyExplained = Spread(exact, rounded);
         Console.WriteLine(
-            $"{name} {spec.Name} {setting}: log-probabilities off by {off:F4}, by rounding of weights {explained:F4}; selected differently {missed:P2}, by rounding {missedByRounding:P2}");
+            $"{name} {spec.Name} {setting}: log-probabilities off by {usual:F4} (at most {off:F4}), by rounding of weights {usuallyExplained:F4} ({explained:F4}); "
+                + $"selected differently {missed:P2}, by rounding {missedByRounding:P2}");
 
-        // as in GoldenTextTests: two independent causes of about one size, and the largest of many deviations
-        Assert.True(off < 2 * Math.Sqrt(2) * explained, $"log-probabilities are off by {off}, rounding explains {explained}");
+        // two independent causes of about one size: the mean square doubles; the largest deviation is that of one row where another token was selected
+        Assert.True(usual < 2 * usuallyExplained, $"log-probabilities are off by {usual}, rounding explains {usuallyExplained}");
+        Assert.True(off < 4 * explained, $"a log-probability is off by {off}, rounding explains {explained}");
         Assert.True(missed < 0.02 + (2 * missedByRounding), $"{missed:P2} of the selected tokens differ, rounding explains {missedByRounding:P2}");
     }
 
@@ -137,6 +140,10 @@ public class CudaSparseTests
     }
 
     private static double Apart(Run a, Run b) => a.LogProbabilities.Zip(b.LogProbabilities).Max(rows => rows.First.Zip(rows.Second).Max(v => Math.Abs(v.First - v.Second)));
+
+    /// <summary>Root of the mean square of all differences.</summary>
+    private static double Spread(Run a, Run b) =>
+        Math.Sqrt(a.LogProbabilities.Zip(b.LogProbabilities).Average(rows => rows.First.Zip(rows.Second).Average(v => (v.First - v.Second) * (v.First - v.Second))));
 
     private static double Missed(Run a, Run b) =>
         a.Selected.Zip(b.Selected).Sum(sets => sets.First.Except(sets.Second).Count()) / Math.Max(1.0, a.Selected.Sum(set => set.Length));
