@@ -44,6 +44,9 @@ public sealed record BackendInfo
     /// <summary>Token capacity of each prefill lane.</summary>
     public required int[] LaneLengths { get; init; }
 
+    /// <summary>Memory of the latent bases in every form that is kept, folded scoring queries included; 0 when nothing is compressed.</summary>
+    public long BasisBytes { get; init; }
+
     /// <summary>Tokens of a prefill slice are a multiple of this, but for the prompt's tail.</summary>
     public required int PrefillChunk { get; init; }
 

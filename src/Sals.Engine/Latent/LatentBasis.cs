@@ -63,6 +63,9 @@ public sealed class LatentBasisLayer
     /// </summary>
     public ReadOnlySpan<float> Panel(int panel) => (_panels ??= Pack()).AsSpan(panel * PanelWidth * Rank, PanelWidth * Rank);
 
+    /// <summary>Memory of the vectors, once as stored and once as <see cref="Panel"/> packs them, and of what belongs to each channel and coordinate.</summary>
+    public long Bytes => sizeof(float) * ((long)Vectors.Length + ((Width + PanelWidth - 1) / PanelWidth * PanelWidth * (long)Rank) + Width + (5L * Rank));
+
     /// <summary>R</summary>
     public int Rank => Eigenvalues.Length;
 

@@ -60,6 +60,13 @@ public static class CacheTimeline
     }
 
     /// <summary>
+    /// Pages of <paramref name="pool"/> a sequence of this length holds when it may grow to <paramref name="maxLength"/>: those in use, and a reserved latent page
+    /// beside each page that is still exact but may ever be flushed.
+    /// </summary>
+    public static int HeldPages(PoolKind pool, int length, int maxLength, LatentSpec spec) =>
+        pool == PoolKind.Latent && LatentPages(maxLength, spec) > 0 ? PagesOf(length) : PageCount(pool, length, spec);
+
+    /// <summary>
     /// Leading pages of a prompt that may come from the prefix index. Of a prompt that will be compressed the latent pages, so that its window is always
     /// computed exactly; of a shorter one every page that leaves at least one token to compute. A page can be taken when the index holds the copies
     /// that <see cref="NeedsHot"/> and <see cref="NeedsLatent"/> ask for at the prompt's length.

@@ -118,12 +118,8 @@ public sealed class PageLayout
     /// <summary>Bytes of cache a sequence of <paramref name="length"/> tokens occupies in whole pages, see <see cref="CacheTimeline.PageCount"/>.</summary>
     public long SequenceBytes(PoolKind pool, int length) => PageBytes(pool) * CacheTimeline.PageCount(pool, length, Spec);
 
-    /// <summary>
-    /// Pages of <paramref name="pool"/> that a sequence of <paramref name="length"/> tokens holds when it may grow to <paramref name="maxLength"/>: those in use,
-    /// and a reserved latent page beside each page that is still exact but may ever be flushed.
-    /// </summary>
-    public int HeldPages(PoolKind pool, int length, int maxLength) =>
-        pool == PoolKind.Latent && CacheTimeline.LatentPages(maxLength, Spec) > 0 ? CacheTimeline.PagesOf(length) : CacheTimeline.PageCount(pool, length, Spec);
+    /// <inheritdoc cref="CacheTimeline.HeldPages"/>
+    public int HeldPages(PoolKind pool, int length, int maxLength) => CacheTimeline.HeldPages(pool, length, maxLength, Spec);
 
     /// <summary>
     /// Size of the slabs that a cache of <paramref name="cacheBytes"/> is cut into, a power of two: 32 MiB, less where a small cache would otherwise be

@@ -41,9 +41,23 @@ public static class MemoryBudget
         var tokens = info.CacheTokens;
         yield return string.Create(CultureInfo.InvariantCulture,
             $"KV cache: {tokens:#,0} tokens in {Bytes(info.CacheBytes)}, {(double)tokens / info.MaxModelLength:0.00} x concurrency at {info.MaxModelLength:#,0} tokens per request");
+        if (!info.Spec.IsDense)
+        {
+            var (sequence, exact) = (SequenceBytes(info), ExactBytes(info));
+            yield return string.Create(CultureInfo.InvariantCulture,
+                $"One sequence of {info.MaxModelLength:#,0} tokens: {Bytes(sequence)} of cache, window and dense layers included, and {Bytes(info.BasisBytes)} of bases, {(double)(sequence + info.BasisBytes) / info.MaxModelLength:#,0} bytes a token; exact {Bytes(exact)}, {(double)exact / (sequence + info.BasisBytes):0.00} x");
+        }
+
         yield return string.Create(CultureInfo.InvariantCulture,
             $"Sequences at once: {info.SlotCount}; prefill lanes: {string.Join(" + ", info.LaneLengths.Select(length => length.ToString("#,0", CultureInfo.InvariantCulture)))} tokens");
     }
+
+    /// <summary>Bytes of the pages that one sequence of the longest length holds, all layers.</summary>
+    public static long SequenceBytes(BackendInfo info) =>
+        PoolKinds.All.Sum(kind => info.BytesOf(kind) * CacheTimeline.HeldPages(kind, info.MaxModelLength, info.MaxModelLength, info.Spec));
+
+    /// <summary>The same if nothing were compressed.</summary>
+    public static long ExactBytes(BackendInfo info) => (info.BytesOf(PoolKind.Dense) + info.BytesOf(PoolKind.Hot)) * CacheTimeline.PagesOf(info.MaxModelLength);
 
     /// <summary>Lines for a compressed cache: bytes of a token in each pool, and what compression leaves of a compressed layer and of the whole model. None when dense.</summary>
     public static IEnumerable<string> Pools(PageLayout layout, int layers)

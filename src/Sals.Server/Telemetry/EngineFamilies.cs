@@ -2,6 +2,7 @@ using System.Globalization;
 using Sals.Engine;
 using Sals.Engine.Backends;
 using Sals.Engine.Paging;
+using Sals.Server.Hosting;
 using static Sals.Server.Telemetry.MetricFamily;
 
 namespace Sals.Server.Telemetry;
@@ -36,9 +37,11 @@ public static class EngineFamilies
             Gauge("cache_capacity_tokens", "Tokens that the cache keeps when it is full of the longest sequences.", () => info.CacheTokens),
 
             new ReadFamily("sals:cache_compression_info", "gauge", "Settings of the compressed cache.", (CompressionLabels(model, info), () => 1)),
-            new ReadFamily("sals:cache_bytes_per_token", "gauge", "Bytes of one cached token over all layers, exact or compressed.",
+            Gauge("cache_basis_bytes", "Memory of the latent bases and folded scoring queries.", () => info.BasisBytes),
+            new ReadFamily("sals:cache_bytes_per_token", "gauge", "Bytes of one cached token over all layers: exact, compressed, or of the longest sequence with its window, dense layers and the bases.",
                 (With("form", "exact"), () => PerToken(info, PoolKind.Hot)),
-                (With("form", "compressed"), () => PerToken(info, info.BytesOf(PoolKind.Latent) > 0 ? PoolKind.Latent : PoolKind.Hot))),
+                (With("form", "compressed"), () => PerToken(info, info.BytesOf(PoolKind.Latent) > 0 ? PoolKind.Latent : PoolKind.Hot)),
+                (With("form", "longest"), () => (double)(MemoryBudget.SequenceBytes(info) + info.BasisBytes) / info.MaxModelLength)),
             Counter("flushes_total", "Hot pages compressed.", () => stats.Flushes),
 
             Counter("sparse_rows_total", "Rows decoded that read compressed pages in some layer.", () => stats.SparseRows),

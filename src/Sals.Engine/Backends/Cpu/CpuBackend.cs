@@ -88,6 +88,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             SlabBytes = _cache.SlabBytes,
             CacheTokens = layout.TokensIn(_cache.Bytes, options.MaxModelLength),
             Spec = options.Spec,
+            BasisBytes = _sparse?.BasisBytes ?? 0,
             PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
             LaneLengths = [.. lanes.Select(l => l.Length)],
             PrefillChunk = Chunk,

@@ -99,6 +99,9 @@ internal sealed class CpuSparse
     /// <summary>[rows] of the current step: layers whose tokens were chosen by score.</summary>
     public int[] ScoredLayers { get; }
 
+    /// <summary>Bytes of the compressed layers' bases, their packed copies and folded scoring queries.</summary>
+    public long BasisBytes => _sparseLayers.Sum(layer => _basis.Layer(layer).Bytes) + _scoringWeights.Sum(w => w?.Bytes ?? 0);
+
     /// <summary>Bytes of buffers and folded weights.</summary>
     public long Bytes => sizeof(float) * ((long)Queries.Length + _keys.Length + _selected.Length + _parts.Length + _work.Sum(w => (long)w.Length))
         + _scoringWeights.Sum(w => w?.Bytes ?? 0);

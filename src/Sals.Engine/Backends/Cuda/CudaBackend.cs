@@ -81,6 +81,9 @@ public sealed class CudaBackend : IStepBackend
                 CacheBytes = _cache.Bytes,
                 SlabBytes = slab,
                 Spec = options.Spec,
+                BasisBytes = latent is null
+                    ? 0
+                    : CudaBasis.BytesOf(layout) + CudaWeights.BytesOf(weights, options.Spec) - CudaWeights.BytesOf(weights, LatentSpec.Dense(_model.LayerCount)),
                 PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
                 CacheTokens = layout.TokensIn(_cache.Bytes, length),
                 LaneLengths = lanes,

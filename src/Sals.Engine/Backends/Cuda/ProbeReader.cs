@@ -28,7 +28,7 @@ internal sealed class ProbeReader(CudaStream stream, CudaCache cache)
     /// <param name="hidden">[rows, H] bf16</param>
     public void Hidden(int layer, DevicePtr<ushort> hidden, int width)
     {
-        foreach (var (slot, position, row) in Of())
+        foreach (var (slot, position, row) in _rows)
         {
             var bits = Read(hidden + ((long)row * width), width);
             Probe!.Publish($"L{layer:00}.hidden", slot, position, Array.ConvertAll(bits, b => BitConverter.UInt32BitsToSingle((uint)b << 16)));
@@ -39,7 +39,7 @@ internal sealed class ProbeReader(CudaStream stream, CudaCache cache)
     public void Selected(int layer, DevicePtr<int> selected, int stride)
     {
         var spec = cache.Layout.Spec;
-        foreach (var (slot, position, row) in Of())
+        foreach (var (slot, position, row) in _rows)
         {
             var (candidates, count) = (CacheTimeline.CandidateCount(position + 1, spec), CacheTimeline.SelectedCount(position + 1, spec));
             var first = CacheTimeline.SinkCount(position + 1, spec);
@@ -51,13 +51,11 @@ internal sealed class ProbeReader(CudaStream stream, CudaCache cache)
     /// <param name="logits">[rows, V]</param>
     public void Logits(DevicePtr<float> logits, int vocabulary)
     {
-        foreach (var (slot, position, row) in Of())
+        foreach (var (slot, position, row) in _rows)
         {
             Probe!.Publish("logits", slot, position, Read(logits + ((long)row * vocabulary), vocabulary));
         }
     }
-
-    private List<(int Slot, int Position, int Row)> Of() => Probe is null ? [] : _rows;
 
     private T[] Read<T>(DevicePtr<T> source, int count)
         where T : unmanaged
