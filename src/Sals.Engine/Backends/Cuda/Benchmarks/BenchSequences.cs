@@ -71,6 +71,26 @@ internal sealed class BenchSequences : IDisposable
         return true;
     }
 
+    public int Count => _sequences.Count;
+
+    /// <summary>Adds sequences until the cache or the slots are full, less one so that all can grow to <paramref name="maxLength"/>; returns how many there are.</summary>
+    public int Fill(int length, int maxLength)
+    {
+        var full = false;
+        while (!full && Count < _backend.Info.SlotCount)
+        {
+            full = !TryAdd(length, maxLength);
+        }
+
+        if (full && Count > 1)
+        {
+            _sequences[^1].Pages.Release();
+            _sequences.RemoveAt(Count - 1);
+        }
+
+        return Count;
+    }
+
     /// <summary>Submits a step of one token of every sequence, and collects the one before.</summary>
     public void Step()
     {
