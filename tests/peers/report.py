@@ -55,25 +55,25 @@ def main():
         print(f"{report['model']} on {report['device']}, {report['date']}: read {c['read_bytes_per_second'] / 1e12:.2f} TB/s, copy {c['copy_bytes_per_second'] / 1e12:.2f} TB/s, "
               f"bf16 {c['matrix_flops_per_second'] / 1e12:.0f} TFLOP/s, empty kernel {c['graph_gap_microseconds']:.2f} us\n")
         shape = os.path.basename(report["model"].rstrip("/"))
-        if report["steps"]:
+        if report.get("steps"):
             rows = []
-            for s in report["steps"]:
-                dense = best([x for x in report["steps"] if x["cache"] == "dense"], "step_milliseconds", batch=s["batch"], context=s["context"])
+            for s in report.get("steps"):
+                dense = best([x for x in report.get("steps") if x["cache"] == "dense"], "step_milliseconds", batch=s["batch"], context=s["context"])
                 torch = best(peers["steps"], "step_milliseconds", shape=shape, batch=s["batch"], context=s["context"])
                 rows.append([s["cache"], f"{s['batch']} x {tokens(s['context'])}", f"{s['step_milliseconds']:.2f}", f"{s['slowest_milliseconds']:.2f}", f"{s['host_microseconds']:.0f}",
                              f"{s['batch'] / s['step_milliseconds'] * 1e3:,.0f}", gib(s["cache_bytes"]), gib(s["page_bytes"]), f"{s['compression']:.2f}" if "compression" in s else "",
                              f"{s['floor_share']:.0%}", ratio(dense, s["step_milliseconds"]), ratio(torch, s["step_milliseconds"])])
             table(["cache", "rows x context", "ms a step", "slowest", "host us", "tokens/s", "cache read", "pages held", "compression", "of reading", "x dense", "x torch"], rows)
-        if report["prompts"]:
+        if report.get("prompts"):
             rows = []
-            for p in report["prompts"]:
+            for p in report.get("prompts"):
                 torch = best(peers["prompts"], "first_token_milliseconds", shape=shape, tokens=p["tokens"] + p["tokens"] % 2)
                 rows.append([p["cache"], f"{p['tokens']:,}", f"{p['first_token_milliseconds']:.1f}", f"{p['tokens_per_second']:,.0f}", f"{p['linear_flops_per_second'] / 1e12:.0f}",
                              f"{p['linear_share']:.0%}", f"{p['attention_flops_per_second'] / 1e12:.0f}", ratio(torch, p["first_token_milliseconds"])])
             table(["cache", "prompt", "first token ms", "tokens/s", "linear TFLOP/s", "of bf16", "attention TFLOP/s", "x torch"], rows)
-        if report["operators"]:
+        if report.get("operators"):
             rows = []
-            for o in report["operators"]:
+            for o in sorted(report["operators"], key=lambda o: (o["heads"], o["batch"], o["context"])):
                 heads, kv = map(int, o["heads"].split("/"))
                 same = dict(heads=o["heads"], batch=o["batch"], context=o["context"])
                 own = best([x for x in report["operators"] if x["cache"] == "dense" and not x.get("problem")], "microseconds", **same)
@@ -83,7 +83,7 @@ def main():
                 rows.append([o["heads"], o["cache"], f"{o['batch']} x {tokens(o['context'])}", o.get("problem") or f"{o['microseconds']:.1f}", f"{own:.1f}" if own else "",
                              f"{torch:.1f}" if torch else "", "" if o.get("problem") else ratio(fastest, o["microseconds"]), f"{o['floor_share']:.0%}", stages])
             table(["heads", "cache", "rows x context", "us", "own dense us", "torch us", "x fastest dense", "of floor", "stages, us"], rows)
-        if args.plots and report["operators"]:
+        if args.plots and report.get("operators"):
             plot(report["operators"], args.plots)
 
 

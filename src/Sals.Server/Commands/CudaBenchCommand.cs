@@ -37,7 +37,7 @@ public static class CudaBenchCommand
         HelpName = "PRESET",
         AllowMultipleArgumentsPerToken = true,
         DefaultValueFactory = _ => ["dense"],
-        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas: sals-25,latent_format=int8,centred=true.",
+        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas and a name of its own before a colon: int8:sals-25,latent_format=int8,centred=true.",
     };
 
     public static Command Step()
@@ -113,7 +113,8 @@ public static class CudaBenchCommand
 
                 foreach (var cache in parsed.GetValue(Caches)!)
                 {
-                    figures.AddRange(OperatorBench.Run(queries, keys, cache, Words(cache), parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
+                    var (label, words) = Words(cache);
+                    figures.AddRange(OperatorBench.Run(queries, keys, label, words, parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
                 }
             }
 
@@ -124,7 +125,12 @@ public static class CudaBenchCommand
 
     private static string Today => DateTime.UtcNow.ToString("yyyy-MM-dd", null);
 
-    private static string[] Words(string cache) => cache.Split(',', StringSplitOptions.RemoveEmptyEntries);
+    /// <summary>[LABEL:]PRESET[,KEY=VALUE]...</summary>
+    private static (string Label, string[] Words) Words(string cache)
+    {
+        var colon = cache.IndexOf(':', StringComparison.Ordinal);
+        return (colon < 0 ? cache : cache[..colon], cache[(colon + 1)..].Split(',', StringSplitOptions.RemoveEmptyEntries));
+    }
 
     private static int Run(
         SalsOptions options, ParseResult parsed, Func<CudaBackendOptions, ModelFolder, string, CudaBenchReport, CudaBenchReport> measure)
@@ -137,11 +143,11 @@ public static class CudaBenchCommand
             var report = new CudaBenchReport(Today, "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], [], []);
             foreach (var cache in parsed.GetValue(Caches)!)
             {
-                var words = Words(cache);
+                var (label, words) = Words(cache);
                 var settings = CacheSettings.Resolve(
                     options with { KvCache = words[0], CacheSettings = words[1..] }, path, folder, null, gpu: true, StartCalibration.ForThisProcess, Console.Error.WriteLine);
                 var cuda = BackendPlan.CudaOptions(options, folder.Config, settings.Spec, folder.Config.VocabularySize, plan.Gpu!);
-                report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, cache, report);
+                report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, label, report);
             }
 
             return Finish(report, parsed);

@@ -119,8 +119,8 @@ public sealed class CudaBench : IDisposable
 
             var wall = Stopwatch.GetElapsedTime(start, last).TotalMilliseconds / steps;
             var host = wall - (new TimeSpan((_backend.Queue.WaitedTicks - waited) * TimeSpan.TicksPerSecond / Stopwatch.Frequency).TotalMilliseconds / steps);
-            var held = _sequences.Bytes;
             _sequences.Collect();
+            var held = _sequences.Bytes;
             _sequences.RestoreLengths(Replayed);
             var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch));
             var figures = kernels ? Kernels(batch) : [];
