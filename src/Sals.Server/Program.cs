@@ -9,7 +9,6 @@ var verbs = new[]
     BenchCommand.Create(),
     CalibrateCommand.Create(),
     EvalCommand.Create(),
-    AnalyzeCommand.Create(),
     LoadCommand.Create(),
 };
 

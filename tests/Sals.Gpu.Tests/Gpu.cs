@@ -133,9 +133,14 @@ internal sealed class Inputs
     private readonly Random _random;
 
     public Inputs()
+        : this(Random.Shared.Next())
     {
-        Seed = Random.Shared.Next();
-        _random = new Random(Seed);
+    }
+
+    public Inputs(int seed)
+    {
+        Seed = seed;
+        _random = new Random(seed);
     }
 
     public int Seed { get; }

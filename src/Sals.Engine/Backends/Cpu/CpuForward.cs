@@ -67,7 +67,7 @@ internal sealed class CpuForward
     private int _first;
     private int _skip;
     private bool _selects;
-    private float[]? _beforeRope;
+    private float[]? _keysBeforeRope;
 
     /// <param name="sparse">The compressed layers' part; null when every layer is dense.</param>
     public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots, CpuSparse? sparse)
@@ -241,12 +241,11 @@ internal sealed class CpuForward
         PrefillBlock(first, count, endsPrompt: false);
     }
 
-    /// <summary>Runs a sequence through all layers in the first lane, without touching pages, and shows each layer's queries and keys before rope.</summary>
-    public void Visit(ReadOnlySpan<int> tokens, QueryKeyVisitor visitor)
+    /// <summary>Runs a sequence through all layers in the first lane, without touching pages, and adds each layer's keys before rope to <paramref name="set"/>.</summary>
+    public void AccumulateKeys(ReadOnlySpan<int> tokens, CovarianceSet set)
     {
         (_lane, _laneOffset) = (Lanes[0], 0);
-        int width = _model.QueryWidth + _model.KeyWidth;
-        _beforeRope = new float[BlockRows * width];
+        _keysBeforeRope = new float[BlockRows * _model.KeyWidth];
         for (var t = 0; t < tokens.Length; t++)
         {
             _weights.Embedding.ReadRow(tokens[t], _lane.Hidden.AsSpan(t * H, H));
@@ -258,11 +257,11 @@ internal sealed class CpuForward
             {
                 var count = Math.Min(BlockRows, tokens.Length - first);
                 PrefillBlock(first, count, endsPrompt: false);
-                visitor(_layer, first, _beforeRope.AsSpan(0, count * width));
+                set.Add(_layer, _keysBeforeRope.AsSpan(0, count * _model.KeyWidth));
             }
         }
 
-        _beforeRope = null;
+        _keysBeforeRope = null;
     }
 
     /// <summary>Keeps a layer of a prompt for the share, which gets it when the last layer is there.</summary>
@@ -401,8 +400,8 @@ internal sealed class CpuForward
 
     /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
     /// <param name="scored">Decode row whose scoring query is completed on the way; -1 = none.</param>
-    /// <param name="beforeRope">[HQ + HK, DH], receives the queries and keys that calibration looks at; empty otherwise.</param>
-    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> beforeRope)
+    /// <param name="keysBeforeRope">[HK, DH], receives the keys that calibration looks at; empty otherwise.</param>
+    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> keysBeforeRope)
     {
         var layer = _weights.Layers[_layer];
         if (layer.QueryKeyValueBias is { } bias)
@@ -419,9 +418,9 @@ internal sealed class CpuForward
             _sparse!.FinishQuery(_layer, scored, worker, queries);
         }
 
-        if (beforeRope.Length > 0)
+        if (keysBeforeRope.Length > 0)
         {
-            row[..beforeRope.Length].CopyTo(beforeRope);
+            keys.CopyTo(keysBeforeRope);
         }
 
         Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
@@ -467,11 +466,10 @@ internal sealed class CpuForward
     private void FinishPrefillRows(int block, int worker)
     {
         var d = _model.KeyWidth;
-        var shown = _model.QueryWidth + d;
         for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
         {
             var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-            FinishQueryKeyValue(row, _first + r, -1, worker, _beforeRope is null ? [] : _beforeRope.AsSpan(r * shown, shown));
+            FinishQueryKeyValue(row, _first + r, -1, worker, _keysBeforeRope is null ? [] : _keysBeforeRope.AsSpan(r * d, d));
             _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
         }
     }

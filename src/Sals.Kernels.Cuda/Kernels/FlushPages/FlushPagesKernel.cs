@@ -34,6 +34,7 @@ public readonly record struct FlushedLayer(
 public sealed class FlushPagesKernel
 {
     private const int Threads = 256;
+    private const int Tile = 64;
     private readonly Kernel _pages;
     private readonly Kernel _lane;
     private readonly int _sharedBytes;
@@ -43,15 +44,15 @@ public sealed class FlushPagesKernel
     {
         _pages = module.Get("flush_pages");
         _lane = module.Get("flush_lane");
-        _sharedBytes = 2 * (64 + Tile(shape.Rank)) * shape.HeadSize * sizeof(ushort);
+        _sharedBytes = 2 * (64 + Tile) * shape.HeadSize * sizeof(ushort);
         _pages.AllowShared(_sharedBytes);
         _lane.AllowShared(_sharedBytes);
 
         // and one for the values
-        _tiles = ((shape.Rank + Tile(shape.Rank) - 1) / Tile(shape.Rank)) + 1;
+        _tiles = ((shape.Rank + Tile - 1) / Tile) + 1;
     }
 
-    public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>("flush_pages.cu", [.. shape.Defines(), ("TILE", Tile(shape.Rank))]);
+    public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>("flush_pages.cu", shape.Defines());
 
     /// <summary>Compresses hot pages in every compressed layer. The hot pages are complete and are left as they are.</summary>
     /// <param name="list">[count]</param>
@@ -88,8 +89,6 @@ public sealed class FlushPagesKernel
         var arguments = new Arguments { Keys = keys, Values = values, Table = table, Layers = layer, Rope = rope, Pages = pages, FirstPage = firstPage };
         _lane.Launch(stream, new Extent(pageCount, _tiles), new Extent(Threads), _sharedBytes, arguments);
     }
-
-    private static int Tile(int rank) => rank <= 64 ? 64 : 128;
 
     private struct Arguments
     {

@@ -8,10 +8,10 @@
 //      pages                          bytes  PageLayout; hot page: K [64, HK, DH] then V, bf16, per layer
 // out  pages    latent page: score plane [64, RS], rest plane [64, R - RS] (int8 or bf16), value codes [64, D * bits / 8], value scales [64, D / group] half2
 // grid (pages, column tiles + 1, layers)  block 256  smem 2 * (64 + TILE) * DH * 2 B     the last tile quantises the values
-// math keys back before rope in f32, split into two fp16 halves like U: three products on tensor cores, f32 sums in a fixed order. A result differs from a
-//      f32 sum by about 2^-21 of its terms. Values exactly as Reference.ValueQuantizer
+// math keys back before rope in f32, split into two fp16 halves like U: three products on tensor cores, f32 sums head by head in a
+//      fixed order. Values exactly as Reference.ValueQuantizer
 // cost 6 * 64 * D * R operations a page and layer; reads 4 * D * R B of the projection a page, from L2 but for the first
-// defs DH, HK, R, RS, LATENT_INT8, VALUE_BITS, VALUE_GROUP, TILE · oracle Reference.FlushPages · launcher FlushPagesKernel
+// defs DH, HK, R, RS, LATENT_INT8, VALUE_BITS, VALUE_GROUP · oracle Reference.FlushPages · launcher FlushPagesKernel
 #include "bf16.cuh"
 #include "half.cuh"
 #include "matrix.cuh"
@@ -49,9 +49,9 @@ CHECK_FIELD(Args, first_page);
 static_assert(sizeof(Layer) == 48, "Layer is 48 bytes on both sides");
 static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 static_assert(R % 16 == 0 && RS % 16 == 0 && RS <= R && R <= HK * DH, "ranks: multiples of 16");
-static_assert(TILE == 64 || TILE == 128, "columns of a block");
 
 constexpr int D = HK * DH;
+constexpr int TILE = 64;  // columns of a block
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 constexpr int ROW_BYTES = DH * 2;
@@ -141,6 +141,7 @@ __device__ __forceinline__ void project(const u16* keys, int position, int tile,
         load_keys(high, low, keys + head * DH, layer.mean + head * DH, rope + (i64)position * (DH / 2), layer.key_scale);
         wait_copies<0>();
         __syncthreads();
+        float part[2][NT][4] = {};
 #pragma unroll 2
         for (int k = 0; k < DH / 16; k++) {
             u32 a[2][2][4], b[2][NT / 2][4];
@@ -159,10 +160,21 @@ __device__ __forceinline__ void project(const u16* keys, int position, int tile,
 #pragma unroll
                 for (int n = 0; n < NT; n++) {
                     u32 h0 = b[0][n / 2][n % 2 * 2], h1 = b[0][n / 2][n % 2 * 2 + 1];
-                    multiply_add_half(sum[m][n], a[0][m], h0, h1);
-                    multiply_add_half(sum[m][n], a[1][m], h0, h1);
-                    multiply_add_half(sum[m][n], a[0][m], b[1][n / 2][n % 2 * 2], b[1][n / 2][n % 2 * 2 + 1]);
+                    multiply_add_half(part[m][n], a[0][m], h0, h1);
+                    multiply_add_half(part[m][n], a[1][m], h0, h1);
+                    multiply_add_half(part[m][n], a[0][m], b[1][n / 2][n % 2 * 2], b[1][n / 2][n % 2 * 2 + 1]);
                 }
+            }
+        }
+
+        // matrix instructions truncate their sums: short ones, added with rounding, keep that from piling up
+#pragma unroll
+        for (int m = 0; m < 2; m++) {
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    sum[m][n][i] += part[m][n][i];
             }
         }
     }
@@ -218,8 +230,10 @@ __device__ __forceinline__ void quantise(const u16* values, u8* codes, u8* scale
         return;
     }
 
-    // (least, largest) of 32 channels; NaN where one is
-    __shared__ float2 range[WARPS][BLOCKS];
+    // [BLOCKS] (least, largest) of 32 channels, NaN where one is; the warp's own, in what the other tiles use for keys
+    extern __shared__ __align__(128) u8 shared[];
+    static_assert(WARPS * BLOCKS * sizeof(float2) <= 2 * (KEY_BYTES + TILE_BYTES), "ranges of the values fit");
+    float2* range = (float2*)shared + warp * BLOCKS;
     constexpr float LEVELS = (1 << (VALUE_BITS % 16)) - 1;
     constexpr int GROUP_BLOCKS = VALUE_GROUP / 32;
     for (int t = warp; t < PAGE_SIZE; t += WARPS) {
@@ -235,15 +249,15 @@ __device__ __forceinline__ void quantise(const u16* values, u8* codes, u8* scale
                     low = min_nan(low, x[j]), high = max_nan(high, x[j]);
             }
 
-            range[warp][block] = make_float2(low, high);
+            range[block] = make_float2(low, high);
         }
 
         __syncwarp();
         for (int block = lane; block < BLOCKS; block += 32) {
             int group = block / GROUP_BLOCKS;
-            float2 all = range[warp][group * GROUP_BLOCKS];
+            float2 all = range[group * GROUP_BLOCKS];
             for (int i = 1; i < GROUP_BLOCKS; i++) {
-                float2 part = range[warp][group * GROUP_BLOCKS + i];
+                float2 part = range[group * GROUP_BLOCKS + i];
                 all = make_float2(min_nan(all.x, part.x), max_nan(all.y, part.y));
             }
 

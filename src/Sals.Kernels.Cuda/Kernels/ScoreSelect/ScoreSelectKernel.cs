@@ -9,7 +9,7 @@ namespace Sals.Kernels.Cuda.Kernels.ScoreSelect;
 public sealed class ScoreSelectKernel
 {
     private const int Threads = 512;
-    private const int Bins = 1024;
+    private const int HistogramBins = 128;
     private readonly Kernel _kernel;
     private readonly int _blocks;
 
@@ -59,6 +59,7 @@ public sealed class ScoreSelectKernel
             Mean = basis.LatentMean,
             Variance = basis.LatentVariance,
             Keys = workspace.Keys,
+            Bins = workspace.Bins,
             Histogram = workspace.Histogram,
             Ticket = workspace.Ticket,
             Mask = workspace.Mask,
@@ -72,18 +73,20 @@ public sealed class ScoreSelectKernel
 
     /// <summary>Scores of a step, and the counters that say when a row is complete. One serves all layers.</summary>
     /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
-    /// <param name="Histogram">[B, 1024]</param>
+    /// <param name="Bins">[B, MAXP * 64], the bin of each score</param>
+    /// <param name="Histogram">[B, 128]</param>
     /// <param name="Ticket">[B]</param>
     /// <param name="Mask">[B, MAXP * 2]; null where it fits in shared memory</param>
-    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
+    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<byte> Bins, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
     {
         private const int PageTokens = 64;
-        private const int SharedMaskPages = 4096;
+        private const int SharedMaskPages = 3072;
 
         /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
         public static long Bytes(int rows, int maxPages) =>
             DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens)
-            + DeviceArena.SizeOf<uint>((long)rows * Bins)
+            + DeviceArena.SizeOf<byte>((long)rows * maxPages * PageTokens)
+            + DeviceArena.SizeOf<uint>((long)rows * HistogramBins)
             + DeviceArena.SizeOf<int>(rows)
             + (maxPages > SharedMaskPages ? DeviceArena.SizeOf<uint>(2L * rows * maxPages) : 0);
 
@@ -92,10 +95,11 @@ public sealed class ScoreSelectKernel
         {
             var workspace = new Workspace(
                 arena.Take<uint>((long)rows * maxPages * PageTokens),
-                arena.Take<uint>((long)rows * Bins),
+                arena.Take<byte>((long)rows * maxPages * PageTokens),
+                arena.Take<uint>((long)rows * HistogramBins),
                 arena.Take<int>(rows),
                 maxPages > SharedMaskPages ? arena.Take<uint>(2L * rows * maxPages) : default);
-            stream.Fill(workspace.Histogram, (long)rows * Bins, 0);
+            stream.Fill(workspace.Histogram, (long)rows * HistogramBins, 0);
             stream.Fill(workspace.Ticket, rows, 0);
             return workspace;
         }
@@ -112,6 +116,7 @@ public sealed class ScoreSelectKernel
         public DevicePtr<float> Mean;
         public DevicePtr<float> Variance;
         public DevicePtr<uint> Keys;
+        public DevicePtr<byte> Bins;
         public DevicePtr<uint> Histogram;
         public DevicePtr<int> Ticket;
         public DevicePtr<uint> Mask;

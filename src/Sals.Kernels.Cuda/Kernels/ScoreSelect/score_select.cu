@@ -8,14 +8,15 @@
 //      scale, mean, variance [RS]  f32    value of code 1 (int8 only), calibrated mean and variance of the coordinates
 // out  selected   [B, YMAX]        i32    positions, ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
+//      bins       [B, MAXP * 64]   u8     bin of each score, 0 for sinks
 //      histogram  [B, BINS]        u32    0 before and after
 //      ticket     [B]              i32    0 before and after
 //      mask       [B, MAXP * 2]    u32    only where it does not fit in shared memory
-// grid (SMS * OCCUPANCY)  block 512  smem 14 KB + 4 * MASK_WORDS     an equal run of 32-token units each, rows side by side
-// math int8: exact int32 sums of a 15-bit query, those of Reference.ScoreSelect. bf16: f32, one fixed tree per token. Bins of the score around its
-//      calibrated mean, 1/64 of its deviation wide: they only steer the search, a wrong calibration costs time. The block that completes a row
-//      finds the bin of the k-th best, orders that bin exactly and writes the list
-// cost reads RS * element bytes a latent token; then one pass over 4 bytes a token by one block per row
+// grid (SMS * OCCUPANCY)  block 512  smem 22 KB + 4 * MASK_WORDS     an equal run of 32-token units each, rows side by side
+// math int8: exact int32 sums of a 15-bit query, those of Reference.ScoreSelect. bf16: f32, one fixed tree per token. Bins of the score lie around the
+//      calibrated place of the threshold, 1/24 deviation wide: they only steer the search, a wrong calibration costs time. The block that completes a
+//      row finds the bin of the k-th best, then its place in that bin exactly, and writes the list
+// cost reads RS * element bytes a latent token; then one pass over a byte a token by one block per row
 // defs DH, HQ, HK, RS, MAXP, YMAX, LATENT_INT8, timeline's · at most 256 rows · oracle Reference.ScoreSelect · launcher ScoreSelectKernel
 #include "bf16.cuh"
 #include "block_scan.cuh"
@@ -33,6 +34,7 @@ struct Args {
     const float* mean;
     const float* variance;
     u32* keys;
+    u8* bins;
     u32* histogram;
     int* ticket;
     u32* mask;
@@ -51,6 +53,7 @@ CHECK_FIELD(Args, scale);
 CHECK_FIELD(Args, mean);
 CHECK_FIELD(Args, variance);
 CHECK_FIELD(Args, keys);
+CHECK_FIELD(Args, bins);
 CHECK_FIELD(Args, histogram);
 CHECK_FIELD(Args, ticket);
 CHECK_FIELD(Args, mask);
@@ -64,11 +67,14 @@ constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int MAX_ROWS = 256;
 constexpr int UNIT = 32;  // tokens a warp takes at a time: one word of the mask
-constexpr int BINS = 1024;
-constexpr int BINS_PER_DEVIATION = 64;
-constexpr int CANDIDATES = 256;  // of the threshold's bin that are ordered pairwise; more are counted digit by digit
+constexpr int BINS = 128;  // 1..127 by score, 0 for sinks, so that four bins compare in one addition
+constexpr float BINS_PER_DEVIATION = 24.f;
+constexpr int FINE_BINS = 256;                        // of the threshold's bin
+constexpr int CANDIDATES = 3 * THREADS;               // tokens of the threshold's bin that are ordered by fine bins; more are counted digit by digit
+constexpr int TIED = 256;                             // tokens of the threshold's fine bin that are ordered pairwise
 constexpr int MASK_WORDS = MAXP * PAGE_SIZE / 32;
-constexpr bool SHARED_MASK = MASK_WORDS <= 8192;
+constexpr bool SHARED_MASK = MASK_WORDS <= 6144;
+constexpr int EARLY = 2;  // units of a warp that L2 is asked for before the query is ready
 
 constexpr int round_up_power(int n) { return n <= 1 ? 1 : 2 * round_up_power((n + 1) / 2); }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
@@ -96,27 +102,67 @@ struct Query {
     float offset;
 };
 
+struct Completed {
+    int row, length;
+    float2 expected;
+};
+
 struct Shared {
 #if LATENT_INT8
     __align__(16) u8 high[RS];
     __align__(16) u8 low[RS];
 #endif
     u32 histogram[BINS];
+    __align__(16) u32 fine[FINE_BINS];
     int first[MAX_ROWS + 1];  // units before each row
-    int last_rows[MAX_ROWS];  // rows this block completed
-    float2 last_bins[MAX_ROWS];
-    u64 candidates[CANDIDATES];
+    int length[MAX_ROWS];
+    int slot[MAX_ROWS];
+    Completed last[MAX_ROWS];  // rows this block completed
+    u32 candidates[CANDIDATES];
+    u64 tied[TIED];
     int scan[WARPS];
     float4 moments[WARPS];
     u32 largest[WARPS];
-    int last_count, row, candidate_count;
-    int bin, above, population, shift;
+    int last_count, row, candidate_count, tied_count;
     u32 mask[SHARED_MASK ? MASK_WORDS : 1];
 };
 
-// Mean and second moment of the score from those of the coordinates, x: sum of means, y: of second moments, z: of variances; a score that is not
-// expected to vary has one bin. Called by the whole block; every block of a row gets the same bits.
-__device__ __forceinline__ void place_bins(Shared& shared, Query& query, float mean, float square, float spread) {
+// Coordinates tid, tid + 512, .. of what a row's query is prepared from.
+struct Coordinates {
+    static constexpr int EACH = (RS + THREADS - 1) / THREADS;
+    float query[EACH], scale[EACH], mean[EACH], variance[EACH];
+};
+
+__device__ __forceinline__ const u16* query_of(const Args& args, int row) { return args.qkv + (i64)row * args.qkv_stride + (HQ + 2 * HK) * DH; }
+
+__device__ __forceinline__ void load_query(const Args& args, int row, Coordinates& c) {
+#pragma unroll
+    for (int j = 0; j < Coordinates::EACH; j++) {
+        int i = j * THREADS + threadIdx.x;
+        c.query[j] = i < RS ? widen(query_of(args, row)[i]) : 0.f;
+    }
+}
+
+__device__ __forceinline__ void load_calibration(const Args& args, Coordinates& c) {
+#pragma unroll
+    for (int j = 0; j < Coordinates::EACH; j++) {
+        int i = j * THREADS + threadIdx.x;
+        c.scale[j] = i < RS && LATENT_INT8 ? args.scale[i] : 0.f;
+        c.mean[j] = i < RS ? args.mean[i] : 0.f;
+        c.variance[j] = i < RS ? args.variance[i] : 0.f;
+    }
+}
+
+// z with P(x > z) = share for a normal x, to 3e-3 (Abramowitz and Stegun 26.2.22); where the threshold is expected
+__device__ __forceinline__ float normal_quantile(float share) {
+    float t = sqrtf(-2.f * __logf(fminf(share, 1.f - share)));
+    float z = t - (2.30753f + 0.27061f * t) / (1.f + t * (0.99229f + 0.04481f * t));
+    return share < 0.5f ? z : -z;
+}
+
+// Mean and deviation of the score from those of the coordinates; a score that is not expected to vary has one bin. `square`: second moments,
+// `spread`: variances. Called by the whole block; every block of a row gets the same bits.
+__device__ __forceinline__ void place_bins(Shared& shared, Query& query, float mean, float square, float spread, int length) {
     mean = warp_sum(mean), square = warp_sum(square), spread = warp_sum(spread);
     if (threadIdx.x % 32 == 0)
         shared.moments[threadIdx.x / 32] = make_float4(mean, square, spread, 0.f);
@@ -130,13 +176,22 @@ __device__ __forceinline__ void place_bins(Shared& shared, Query& query, float m
 
     float variance = square - mean * mean;
     float factor = BINS_PER_DEVIATION * rsqrtf(variance > 0.f ? variance : spread);
+    float centre = -BINS_PER_DEVIATION * normal_quantile((float)critical_count(length) / candidate_count(length));
     bool usable = factor > 0.f && factor < 1e30f;
     query.factor = usable ? factor : 0.f;
-    query.offset = usable ? BINS / 2 - mean * factor : 0.f;
+    query.offset = usable ? centre - mean * factor : __int_as_float(0xff800000);  // -infinity
 }
 
-__device__ __forceinline__ int bin_of(float score, float factor, float offset) {
-    return min(max(__float2int_rd(__fmaf_rn(score, factor, offset)), 0), BINS - 1);
+// Where a score lies among all bins, in fine bins; never falls as the score grows, the least for NaN. Bins are of equal width up to 2 deviations
+// from the expected threshold, then four to an octave of the distance.
+__device__ __forceinline__ int place_of(float score, float2 bins) {
+    constexpr int INNER = 48, OCTAVE = 8, SHIFT = 21 - 8;  // 2^21: a quarter of a float's octave
+    float p = __fmaf_rn(score, bins.x, bins.y), far = fabsf(p) - INNER + OCTAVE;
+    int beyond = (__float_as_int(far) - __float_as_int((float)OCTAVE)) >> SHIFT;
+    int outside = p > 0.f ? (BINS / 2 + INNER) * FINE_BINS + beyond : (BINS / 2 - INNER) * FINE_BINS - 1 - beyond;
+    int inside = __float2int_rd((p + BINS / 2) * FINE_BINS);
+    int place = far >= OCTAVE ? outside : inside;
+    return p != p ? FINE_BINS : min(max(place, FINE_BINS), BINS * FINE_BINS - 1);
 }
 
 #if LATENT_INT8
@@ -145,16 +200,14 @@ typedef int Score;
 constexpr float QUERY_RANGE = 16319.f;  // 127 * 128 + 63: two int8 halves
 
 // codes round(q * scale * (16319 / largest)), ties to even, as Reference.ScoreSelect.QuantiseQuery; all zeros where that is not finite
-__device__ __forceinline__ void prepare(const Args& args, Shared& shared, const u16* source, Query& query) {
-    constexpr int EACH = (RS + THREADS - 1) / THREADS;
+__device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16*, int length, Query& query) {
+    constexpr int EACH = Coordinates::EACH;
     int tid = threadIdx.x;
-    float scale[EACH], scaled[EACH];
+    float scaled[EACH];
     u32 largest = 0;
 #pragma unroll
     for (int j = 0; j < EACH; j++) {
-        int i = j * THREADS + tid;
-        scale[j] = i < RS ? args.scale[i] : 0.f;
-        scaled[j] = i < RS ? __fmul_rn(widen(source[i]), scale[j]) : 0.f;
+        scaled[j] = __fmul_rn(coordinates.query[j], coordinates.scale[j]);
         largest = max(largest, __float_as_uint(scaled[j]) & 0x7fffffffu);  // NaN is the largest
     }
 
@@ -163,7 +216,7 @@ __device__ __forceinline__ void prepare(const Args& args, Shared& shared, const 
         shared.largest[tid / 32] = largest;
     __syncthreads();
 #pragma unroll
-    for (int w = 0; w < WARPS; w++)
+    for (int w = 0; w < smaller(WARPS, (RS + 31) / 32); w++)
         largest = max(largest, shared.largest[w]);
     float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(largest));
     bool finite = largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
@@ -176,7 +229,7 @@ __device__ __forceinline__ void prepare(const Args& args, Shared& shared, const 
             shared.high[i] = (u8)upper;
             shared.low[i] = (u8)(code - upper * 128);
             if (code != 0) {
-                float inverse = code / scale[j], centre = args.mean[i] * inverse, width = args.variance[i] * inverse * inverse;
+                float inverse = code / coordinates.scale[j], centre = coordinates.mean[j] * inverse, width = coordinates.variance[j] * inverse * inverse;
                 mean += centre;
                 square += width + centre * centre;
                 spread += width;
@@ -184,7 +237,7 @@ __device__ __forceinline__ void prepare(const Args& args, Shared& shared, const 
         }
     }
 
-    place_bins(shared, query, mean, square, spread);
+    place_bins(shared, query, mean, square, spread, length);
     int lane = tid % LANES;
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
@@ -214,20 +267,21 @@ __device__ __forceinline__ float score_of(u32 key) { return (float)(int)(key ^ 0
 #else
 typedef float Score;
 
-__device__ __forceinline__ void prepare(const Args& args, Shared& shared, const u16* source, Query& query) {
+__device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16* source, int length, Query& query) {
+    int lane = threadIdx.x % LANES;
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++)
+        widen8(c * LANES + lane < VECTORS ? ((const uint4*)source)[c * LANES + lane] : make_uint4(0, 0, 0, 0), query.value[c]);
     float mean = 0.f, square = 0.f, spread = 0.f;
-    for (int i = threadIdx.x; i < RS; i += THREADS) {
-        float q = widen(source[i]), centre = args.mean[i] * q, width = args.variance[i] * q * q;
+#pragma unroll
+    for (int j = 0; j < Coordinates::EACH; j++) {
+        float q = coordinates.query[j], centre = coordinates.mean[j] * q, width = coordinates.variance[j] * q * q;
         mean += centre;
         square += width + centre * centre;
         spread += width;
     }
 
-    int lane = threadIdx.x % LANES;
-#pragma unroll
-    for (int c = 0; c < COLUMNS; c++)
-        widen8(c * LANES + lane < VECTORS ? ((const uint4*)source)[c * LANES + lane] : make_uint4(0, 0, 0, 0), query.value[c]);
-    place_bins(shared, query, mean, square, spread);
+    place_bins(shared, query, mean, square, spread, length);
 }
 
 __device__ __forceinline__ float dot(const uint4 (&latent)[COLUMNS], const Query& query) {
@@ -306,167 +360,270 @@ __device__ __forceinline__ Score score_unit(const u8* latents, const Query& quer
 // tokens ordered by (key descending, position ascending) are ordered by this, descending
 __device__ __forceinline__ u64 rank_of(u32 key, int position) { return (u64)key << 32 | (u32)~position; }
 
-// Scores units [first, end) of a row and adds their bins to the row's histogram.
-__device__ __forceinline__ void scan(const Args& args, Shared& shared, int row, int first, int end, const Query& query) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int sink = sink_count(args.position[row] + 1);
-    const u32* table = args.table + (i64)args.slot[row] * MAXP;
+// asks L2 for a unit's latents
+__device__ __forceinline__ void prefetch(const u8* latents) {
+    constexpr int BYTES = UNIT * RS * ELEMENT_BYTES;
+#pragma unroll
+    for (int i = 0; i < (BYTES + 4095) / 4096; i++) {
+        int at = i * 4096 + (threadIdx.x & 31) * 128;
+        if (BYTES % 4096 == 0 || at < BYTES)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(latents + at));
+    }
+}
+
+// Units [first, end) of a row's `units`: what a block scores at a time.
+struct Part {
+    int row, slot, length, units, first, end;
+};
+
+// Scores a part of a row and adds its bins to the row's histogram. `coordinates` are the row's.
+__device__ __forceinline__ float2 scan(const Args& args, Shared& shared, const Coordinates& coordinates, const Part& part) {
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = part.row, end = part.end, sink = sink_count(part.length);
+    const u32* table = args.table + (i64)part.slot * MAXP;
+    const u8* planes = args.pages + args.layer_offset;
     u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
+    u8* bins = args.bins + (i64)row * (MAXP * PAGE_SIZE);
+    Query query;
+    // pages of the warp's next 32 units, one a lane
+    int base = part.first + warp, own = base + lane * WARPS;
+    u32 page = own < end ? table[own * UNIT / PAGE_SIZE] : 0;
+    auto latents = [&](int i) {
+        return planes + (u64)__shfl_sync(FULL_MASK, page, i) * PAGE_UNIT + (base + i * WARPS) * UNIT % PAGE_SIZE * (RS * ELEMENT_BYTES);
+    };
+#pragma unroll
+    for (int i = 0; i < EARLY; i++) {
+        if (base + i * WARPS < end)
+            prefetch(latents(i));
+    }
+
+    prepare(shared, coordinates, query_of(args, row), part.length, query);
+    float2 expected = make_float2(query.factor, query.offset);
 #pragma unroll 1
-    for (int base = first + warp; base < end; base += 32 * WARPS) {
-        int own = base + lane * WARPS;
-        u32 page = own < end ? table[own * UNIT / PAGE_SIZE] : 0;
+    while (base < end) {
         int count = min(32, (end - base + WARPS - 1) / WARPS);
 #pragma unroll 1
         for (int i = 0; i < count; i++) {
             int unit = base + i * WARPS, token;
-            const u8* plane = args.pages + (u64)__shfl_sync(FULL_MASK, page, i) * PAGE_UNIT + args.layer_offset;
-            Score score = score_unit(plane + unit * UNIT % PAGE_SIZE * (RS * ELEMENT_BYTES), query, token);
+            Score score = score_unit(latents(i), query, token);
             token += unit * UNIT;
+            int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
             keys[token] = key_of(score);
-            if (token >= sink)
-                atomicAdd(shared.histogram + bin_of((float)score, query.factor, query.offset), 1u);
+            bins[token] = (u8)bin;
+            atomicAdd(shared.histogram + bin, 1u);
         }
+
+        base += 32 * WARPS, own = base + lane * WARPS;
+        page = own < end ? table[own * UNIT / PAGE_SIZE] : 0;
     }
 
     __syncthreads();
-    for (int bin = threadIdx.x; bin < BINS; bin += THREADS) {
-        u32 count = shared.histogram[bin];
-        if (count) {
-            atomicAdd(args.histogram + row * BINS + bin, count);
-            shared.histogram[bin] = 0;
-        }
+    if (threadIdx.x < BINS) {
+        u32 count = shared.histogram[threadIdx.x];
+        if (count && threadIdx.x > 0)
+            atomicAdd(args.histogram + row * BINS + threadIdx.x, count);
+        shared.histogram[threadIdx.x] = 0;
     }
+
+    return expected;
 }
 
-// The bin of the k-th best score, the tokens above it and those in it; clears the row's histogram.
-__device__ __forceinline__ void find_bin(const Args& args, Shared& shared, int row, int k) {
-    constexpr int EACH = BINS / THREADS;
-    u32* bins = args.histogram + row * BINS + BINS - EACH * (threadIdx.x + 1);
-    int count[EACH], sum = 0;
+// Of a histogram, descending: the bin of the k-th best token, the tokens above it and those in it.
+struct Threshold {
+    int bin, above, count;
+};
+
+// Every lane gets the answer. Lane l holds EACH bins from BINS - EACH * (l + 1) on, ascending.
+template <int EACH>
+__device__ __forceinline__ Threshold find_bin(const int (&count)[EACH], int k) {
+    int lane = threadIdx.x & 31, own = 0;
 #pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        count[i] = __ldcg(bins + i);
-        bins[i] = 0;
-        sum += count[i];
+    for (int i = 0; i < EACH; i++)
+        own += count[i];
+    int above = own;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset <<= 1) {
+        int below = __shfl_up_sync(FULL_MASK, above, offset);
+        if (lane >= offset)
+            above += below;
     }
 
-    int above = exclusive_scan<WARPS>(sum, shared.scan);
+    above -= own;
+    bool here = above < k && k <= above + own;
+    Threshold found = {0, 0, 0};
 #pragma unroll
     for (int i = EACH - 1; i >= 0; i--) {
-        if (above < k && k <= above + count[i]) {
-            shared.bin = BINS - EACH * (threadIdx.x + 1) + i;
-            shared.above = above;
-            shared.population = count[i];
-        }
-
+        if (above < k && k <= above + count[i])
+            found = {EACH * (32 - lane) - EACH + i, above, count[i]};
         above += count[i];
     }
+
+    int source = __ffs(__ballot_sync(FULL_MASK, here)) - 1;
+    return {__shfl_sync(FULL_MASK, found.bin, source), __shfl_sync(FULL_MASK, found.above, source), __shfl_sync(FULL_MASK, found.count, source)};
 }
 
-// The k-th largest rank of tokens [sink, end), digit by digit from the highest: any scores, ties too. `histogram` [256], any contents.
-// Returns a prefix; those with rank >> shared.shift >= prefix are the k best.
-__device__ __forceinline__ u64 find_rank(const u32* keys, int sink, int end, int k, Shared& shared) {
-    u64 prefix = 0;
-    int shift;
-    for (shift = 56; shift >= 0; shift -= 8) {
-        __syncthreads();
-        if (threadIdx.x < 256)
-            shared.histogram[threadIdx.x] = 0;
-        __syncthreads();
-        for (int base = 0; base < end; base += THREADS) {
-            int t = base + threadIdx.x;
-            u64 rank = t < end ? rank_of(__ldcg(keys + t), t) : 0;
-            bool counts = t >= sink && t < end && (shift == 56 || rank >> (shift + 8) == prefix);
-            u32 digit = counts ? (u32)(rank >> shift) & 255 : 256;
-            u32 peers = __match_any_sync(FULL_MASK, digit);
-            if (counts && (threadIdx.x & 31) == __ffs(peers) - 1)
-                atomicAdd(shared.histogram + digit, __popc(peers));
-        }
-
-        __syncthreads();
-        int count = threadIdx.x < 256 ? shared.histogram[255 - threadIdx.x] : 0;
-        int above = exclusive_scan<WARPS>(count, shared.scan);
-        if (above < k && k <= above + count) {
-            shared.bin = 255 - threadIdx.x;
-            shared.above = above;
-            shared.population = count;
-        }
-
-        __syncthreads();
-        prefix = prefix << 8 | shared.bin;
-        k -= shared.above;
-        if (k == shared.population)
-            break;
+__device__ __forceinline__ Threshold find_fine_bin(const u32* fine, int k) {
+    constexpr int EACH = FINE_BINS / 32;
+    int count[EACH];
+    const uint4* from = (const uint4*)(fine + FINE_BINS - EACH * (threadIdx.x % 32 + 1));
+#pragma unroll
+    for (int i = 0; i < EACH / 4; i++) {
+        uint4 v = from[i];
+        count[4 * i] = v.x, count[4 * i + 1] = v.y, count[4 * i + 2] = v.z, count[4 * i + 3] = v.w;
     }
 
-    if (threadIdx.x == 0)
-        shared.shift = max(shift, 0);
-    __syncthreads();
-    return prefix;
+    return find_bin<EACH>(count, k);
 }
 
-// four keys of a lane as bits of the eight words of 32 tokens that a warp reads at once: eight lanes to a word
-__device__ __forceinline__ u32 word_of(u32 nibble) {
-    u32 word = nibble << (threadIdx.x % 8 * 4);
-    word |= __shfl_xor_sync(FULL_MASK, word, 1);
-    word |= __shfl_xor_sync(FULL_MASK, word, 2);
-    return word | __shfl_xor_sync(FULL_MASK, word, 4);
-}
-
-// Bits of the selected tokens, by one pass over the keys when the k-th best shares its bin with few.
-__device__ __forceinline__ void mark(const u32* keys, int sink, int end, int k, float2 bins, u32* mask, Shared& shared) {
-    int bin = shared.bin, above = shared.above, population = shared.population;
-    if (population <= CANDIDATES) {
-#pragma unroll 2
+// The k-th largest rank of tokens [sink, end), digit by digit from the highest: any scores, ties too. Sets `prefix` and `shift`; those with
+// rank >> shift >= prefix are the k best.
+__device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, int k, Shared& shared, u64& prefix, int& shift) {
+    prefix = 0;
+#pragma unroll 1
+    for (shift = 56;; shift -= 8) {
+        __syncthreads();
+        if (threadIdx.x < FINE_BINS)
+            shared.fine[threadIdx.x] = 0;
+        __syncthreads();
+#pragma unroll 1
         for (int base = 0; base < end; base += THREADS * 4) {
             int t = base + threadIdx.x * 4;
-            bool held = t < end;
-            uint4 four = held ? __ldcg((const uint4*)(keys + t)) : make_uint4(0, 0, 0, 0);
-            u32 key[4] = {four.x, four.y, four.z, four.w}, nibble = 0;
+            uint4 four = t < end ? __ldcg((const uint4*)(keys + t)) : make_uint4(0, 0, 0, 0);
+            u32 key[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                int place = !held || t + i < sink ? -1 : bin_of(score_of(key[i]), bins.x, bins.y);
-                nibble |= (place > bin ? 1u : 0u) << i;
-                if (place == bin)
-                    shared.candidates[atomicAdd(&shared.candidate_count, 1)] = rank_of(key[i], t + i);
+                u64 rank = rank_of(key[i], t + i);
+                bool counts = t + i >= sink && t < end && (shift == 56 || rank >> (shift + 8) == prefix);
+                u32 digit = counts ? (u32)(rank >> shift) & 255 : 256;
+                u32 peers = __match_any_sync(FULL_MASK, digit);
+                if (counts && (threadIdx.x & 31) == __ffs(peers) - 1)
+                    atomicAdd(shared.fine + digit, __popc(peers));
             }
-
-            u32 word = word_of(nibble);
-            if (held && threadIdx.x % 8 == 0)
-                mask[t / 32] = word;
         }
 
         __syncthreads();
-        if (threadIdx.x < population) {
-            u64 own = shared.candidates[threadIdx.x];
-            int better = 0;
-            for (int i = 0; i < population; i++)
-                better += shared.candidates[i] > own;
-            if (better < k - above) {
-                int position = ~(u32)own;
-                atomicOr(mask + position / 32, 1u << position % 32);
-            }
-        }
-    } else {
-        u64 prefix = find_rank(keys, sink, end, k, shared);
-        int shift = shared.shift;
-#pragma unroll 2
-        for (int base = 0; base < end; base += THREADS * 4) {
-            int t = base + threadIdx.x * 4;
-            bool held = t < end;
-            uint4 four = held ? __ldcg((const uint4*)(keys + t)) : make_uint4(0, 0, 0, 0);
-            u32 key[4] = {four.x, four.y, four.z, four.w}, nibble = 0;
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                nibble |= (held && t + i >= sink && rank_of(key[i], t + i) >> shift >= prefix ? 1u : 0u) << i;
-            u32 word = word_of(nibble);
-            if (held && threadIdx.x % 8 == 0)
-                mask[t / 32] = word;
-        }
+        Threshold found = find_fine_bin(shared.fine, k);
+        prefix = prefix << 8 | found.bin;
+        k -= found.above;
+        if (k == found.count || shift == 0)
+            return;
+    }
+}
+
+// bits of the tokens whose rank reaches the k-th
+__device__ __forceinline__ void mark_by_rank(const u32* keys, int sink, int end, int k, u32* mask, Shared& shared) {
+    u64 prefix;
+    int shift;
+    find_rank(keys, sink, end, k, shared, prefix, shift);
+    for (int base = 0; base < end; base += THREADS) {
+        int t = base + threadIdx.x;
+        u32 word = __ballot_sync(FULL_MASK, t >= sink && t < end && rank_of(t < end ? __ldcg(keys + t) : 0, t) >> shift >= prefix);
+        if (t < end && threadIdx.x % 32 == 0)
+            mask[t / 32] = word;
     }
 
     __syncthreads();
+}
+
+// the top bit of each byte as four bits
+__device__ __forceinline__ u32 top_bits(u32 bytes) { return (bytes & 0x80808080u) / 128 * 0x01020408u >> 24; }
+
+// 16 tokens' bins at a time: those of vector base + i * THREADS + tid, zeros past the end
+struct Batch {
+    static constexpr int SIZE = 4;
+    uint4 v[SIZE];
+};
+
+__device__ __forceinline__ Batch load_bins(const u8* bins, int base, int vectors) {
+    Batch batch;
+#pragma unroll
+    for (int i = 0; i < Batch::SIZE; i++) {
+        int at = base + i * THREADS + threadIdx.x;
+        batch.v[i] = at < vectors ? __ldcg((const uint4*)bins + at) : make_uint4(0, 0, 0, 0);
+    }
+
+    return batch;
+}
+
+// Bits of the tokens above the threshold's bin, by one pass over the bins, whose first batch is loaded; lists the tokens in it.
+__device__ __forceinline__ void mark_above(const u8* bins, Batch batch, int vectors, int bin, u32* mask, Shared& shared) {
+    u32 to_above = (127 - bin) * 0x01010101u, to_reach = (128 - bin) * 0x01010101u;  // carries into the top bit
+    int lane = threadIdx.x & 31;
+#pragma unroll 1
+    for (int base = 0; base < vectors;) {
+        int next = base + THREADS * Batch::SIZE;
+        Batch ahead = load_bins(bins, next, vectors);
+#pragma unroll
+        for (int i = 0; i < Batch::SIZE; i++) {
+            if (base + i * THREADS >= vectors)
+                break;
+            int at = base + i * THREADS + threadIdx.x;
+            uint4 v = batch.v[i];
+            u32 above = top_bits(v.x + to_above) | top_bits(v.y + to_above) << 4 | top_bits(v.z + to_above) << 8 | top_bits(v.w + to_above) << 12;
+            u32 reach = top_bits(v.x + to_reach) | top_bits(v.y + to_reach) << 4 | top_bits(v.z + to_reach) << 8 | top_bits(v.w + to_reach) << 12;
+            if (at < vectors)
+                ((u16*)mask)[at] = (u16)above;
+            u32 in = reach ^ above;
+            for (u32 lanes = __ballot_sync(FULL_MASK, in != 0); lanes; lanes = __ballot_sync(FULL_MASK, in != 0)) {
+                int slot = 0;
+                if (lane == 0)
+                    slot = atomicAdd(&shared.candidate_count, __popc(lanes));
+                slot = __shfl_sync(FULL_MASK, slot, 0) + __popc(lanes & ((1u << lane) - 1));
+                if (in)
+                    shared.candidates[slot] = at * 16 + __ffs(in) - 1;
+                in &= in - 1;
+            }
+        }
+
+        batch = ahead, base = next;
+    }
+}
+
+__device__ __forceinline__ void set(u32* mask, int token) { atomicOr(mask + token / 32, 1u << token % 32); }
+
+// Adds the k best of the listed tokens; false, and nothing added, when too many of them are close to each other.
+__device__ __forceinline__ bool mark_candidates(const u32* keys, float2 expected, int count, int k, u32* mask, Shared& shared) {
+    constexpr int EACH = CANDIDATES / THREADS;
+    int token[EACH], fine[EACH];
+    u32 key[EACH];
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int at = i * THREADS + threadIdx.x;
+        token[i] = at < count ? (int)shared.candidates[at] : -1;
+        key[i] = at < count ? __ldcg(keys + token[i]) : 0;
+    }
+
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        fine[i] = place_of(score_of(key[i]), expected) % FINE_BINS;
+        if (token[i] >= 0)
+            atomicAdd(shared.fine + fine[i], 1u);
+    }
+
+    __syncthreads();
+    Threshold found = find_fine_bin(shared.fine, k);
+    if (found.count > TIED)
+        return false;
+    k -= found.above;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        if (token[i] >= 0 && fine[i] > found.bin)
+            set(mask, token[i]);
+        if (token[i] >= 0 && fine[i] == found.bin)
+            shared.tied[atomicAdd(&shared.tied_count, 1)] = rank_of(key[i], token[i]);
+    }
+
+    __syncthreads();
+    if (threadIdx.x < found.count) {
+        u64 own = shared.tied[threadIdx.x];
+        int better = 0;
+        for (int i = 0; i < found.count; i++)
+            better += shared.tied[i] > own;
+        if (better < k)
+            set(mask, ~(u32)own);
+    }
+
+    __syncthreads();
+    return true;
 }
 
 // Writes the marked positions, ascending.
@@ -482,16 +639,91 @@ __device__ __forceinline__ void emit(const u32* mask, int words, int* selected, 
     }
 }
 
+// Lists a row's best tokens, all of whose scores are known, and clears its histogram. The block's counters are 0 before and after.
+__device__ __forceinline__ void select(const Args& args, Shared& shared, const Completed& done) {
+    int row = done.row, length = done.length;
+    float2 expected = done.expected;
+    int tid = threadIdx.x, k = critical_count(length), end = window_start(length), sink = sink_count(length);
+    const u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
+    const u8* bins = args.bins + (i64)row * (MAXP * PAGE_SIZE);
+    u32* histogram = args.histogram + row * BINS;
+    u32* mask = SHARED_MASK ? shared.mask : args.mask + (i64)row * MASK_WORDS;
+    Batch batch = load_bins(bins, 0, end / 16);
+    uint4 four = __ldcg((const uint4*)(histogram + BINS - 4 * (tid % 32 + 1)));
+    if (tid < FINE_BINS)
+        shared.fine[tid] = 0;
+    int count[4] = {(int)four.x, (int)four.y, (int)four.z, (int)four.w};
+    Threshold found = find_bin<4>(count, k);
+    bool marked = found.count <= CANDIDATES;
+    if (marked)
+        mark_above(bins, batch, end / 16, found.bin, mask, shared);
+    __syncthreads();
+    if (tid < BINS)
+        histogram[tid] = 0;
+    if (marked)
+        marked = mark_candidates(keys, expected, found.count, k - found.above, mask, shared);
+    if (!marked)
+        mark_by_rank(keys, sink, end, k, mask, shared);
+    if (tid == 0)
+        shared.candidate_count = shared.tied_count = 0;
+    emit(mask, end / 32, args.selected + (i64)row * YMAX, shared);
+    __syncthreads();
+}
+
 __device__ __forceinline__ int units_of(int length) { return needs_scores(length) ? window_start(length) / UNIT : 0; }
 
-extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_constant__ Args args) {
-    __shared__ Shared shared;
-    int tid = threadIdx.x;
-    for (int bin = tid; bin < BINS; bin += THREADS)
-        shared.histogram[bin] = 0;
-    if (tid == 0)
-        shared.last_count = shared.candidate_count = 0;
-    int units = tid < args.rows ? units_of(args.position[tid] + 1) : 0;
+// True in thread 0 of the block that completes a row's `all` units, of which it has scored `own`; the ticket is then back at zero. The caller's
+// barrier stands between the block's writes and this.
+__device__ __forceinline__ bool arrive_last(int* ticket, int own, int all) {
+    if (threadIdx.x != 0)
+        return false;
+    __threadfence();
+    bool last = atomicAdd(ticket, own) == all - own;
+    if (last)
+        *ticket = 0;
+    __threadfence();
+    return last;
+}
+
+// Up to 32 rows: each warp finds by itself which part of one row is the block's. A row has a number of blocks in proportion to its length.
+// False where there is nothing to do.
+__device__ __forceinline__ bool part_of_few(const Args& args, Part& part) {
+    int lane = threadIdx.x & 31, length = 0, slot = 0;
+    if (lane < args.rows) {
+        length = args.position[lane] + 1;
+        slot = args.slot[lane];
+    }
+
+    int units = units_of(length), total = __reduce_add_sync(FULL_MASK, units), rows = __popc(__ballot_sync(FULL_MASK, units > 0));
+    int others = gridDim.x - rows, share = max(1, (total + others - 1) / others), blocks = (units + share - 1) / share, first = blocks;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset <<= 1) {
+        int below = __shfl_up_sync(FULL_MASK, first, offset);
+        if (lane >= offset)
+            first += below;
+    }
+
+    first -= blocks;
+    int block = blockIdx.x;
+    u32 owner = __ballot_sync(FULL_MASK, first <= block && block < first + blocks);
+    if (owner == 0)
+        return false;
+    int row = __ffs(owner) - 1, index = block - __shfl_sync(FULL_MASK, first, row);
+    blocks = __shfl_sync(FULL_MASK, blocks, row), units = __shfl_sync(FULL_MASK, units, row);
+    part = {row, __shfl_sync(FULL_MASK, slot, row), __shfl_sync(FULL_MASK, length, row), units, (int)((i64)units * index / blocks), (int)((i64)units * (index + 1) / blocks)};
+    return true;
+}
+
+// Any number of rows: the units of all, side by side, in equal runs of which the block's is [begin, end).
+__device__ __forceinline__ bool part_of_many(const Args& args, Shared& shared, int& begin, int& end) {
+    int tid = threadIdx.x, units = 0;
+    if (tid < args.rows) {
+        int length = args.position[tid] + 1;
+        shared.slot[tid] = args.slot[tid];
+        shared.length[tid] = length;
+        units = units_of(length);
+    }
+
     int first = exclusive_scan<WARPS>(units, shared.scan);
     if (tid < MAX_ROWS)
         shared.first[tid + 1] = first + units;
@@ -499,43 +731,50 @@ extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_c
         shared.first[0] = 0;
     __syncthreads();
     i64 total = shared.first[MAX_ROWS];
-    int begin = (int)(total * blockIdx.x / gridDim.x), end = (int)(total * (blockIdx.x + 1) / gridDim.x);
-    if (begin == end)
-        return;
+    begin = (int)(total * blockIdx.x / gridDim.x), end = (int)(total * (blockIdx.x + 1) / gridDim.x);
     if (first <= begin && begin < first + units)
         shared.row = tid;
     __syncthreads();
-    for (int row = shared.row; begin < end; row++) {
-        int from = shared.first[row], to = shared.first[row + 1], stop = min(to, end);
-        if (stop <= begin)
-            continue;
-        Query query;
-        prepare(args, shared, args.qkv + (i64)row * args.qkv_stride + (HQ + 2 * HK) * DH, query);
-        scan(args, shared, row, begin - from, stop - from, query);
-        __threadfence();
-        __syncthreads();
-        if (tid == 0 && atomicAdd(args.ticket + row, stop - begin) == to - from - (stop - begin)) {
-            args.ticket[row] = 0;
-            shared.last_rows[shared.last_count] = row;
-            shared.last_bins[shared.last_count++] = make_float2(query.factor, query.offset);
+    return begin < end;
+}
+
+extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_constant__ Args args) {
+    __shared__ Shared shared;
+    // what does not depend on the row, and the query of the row that it is when all are of one length
+    int known = (int)((i64)blockIdx.x * args.rows / gridDim.x), begin = 0, end = 0;
+    Coordinates coordinates;
+    load_calibration(args, coordinates);
+    load_query(args, known, coordinates);
+    if (threadIdx.x < BINS)
+        shared.histogram[threadIdx.x] = 0;
+    if (threadIdx.x == 0)
+        shared.candidate_count = shared.tied_count = shared.last_count = 0;
+    bool few = args.rows <= 32 && 2 * args.rows <= gridDim.x;
+    Part part;
+    if (few ? !part_of_few(args, part) : !part_of_many(args, shared, begin, end))
+        return;
+    int row = few ? part.row : shared.row;
+    do {
+        if (!few) {
+            while (shared.first[row + 1] <= begin)
+                row++;
+            int from = shared.first[row], units = shared.first[row + 1] - from, stop = min(from + units, end);
+            part = {row, shared.slot[row], shared.length[row], units, begin - from, stop - from};
+            begin = stop;
         }
 
-        begin = stop;
-    }
+        if (row != known)
+            load_query(args, row, coordinates);
+        known = row;
+        float2 expected = scan(args, shared, coordinates, part);
+        __syncthreads();
+        if (arrive_last(args.ticket + row, part.end - part.first, part.units))
+            shared.last[shared.last_count++] = {row, part.length, expected};
+    } while (begin < end);
 
+    // completed rows last: others wait for this block's scores
     __syncthreads();
-    int rows = shared.last_count;
-    __threadfence();
-    for (int i = 0; i < rows; i++) {
-        int row = shared.last_rows[i], length = args.position[row] + 1, k = critical_count(length), tokens = window_start(length);
-        const u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
-        u32* mask = SHARED_MASK ? shared.mask : args.mask + (i64)row * MASK_WORDS;
-        find_bin(args, shared, row, k);
-        __syncthreads();
-        mark(keys, sink_count(length), tokens, k, shared.last_bins[i], mask, shared);
-        if (tid == 0)
-            shared.candidate_count = 0;
-        emit(mask, tokens / 32, args.selected + (i64)row * YMAX, shared);
-        __syncthreads();
-    }
+    int completed = shared.last_count;
+    for (int i = 0; i < completed; i++)
+        select(args, shared, shared.last[i]);
 }
