@@ -18,9 +18,15 @@ public sealed unsafe class Kernel
         Name = name;
         _function = function;
         _dynamicLimit = DefaultSharedLimit - StaticSharedBytes;
+        HasClusters = Read(FunctionAttribute.BinaryVersion) >= 90;
     }
 
     public string Name { get; }
+
+    /// <summary>
+    /// Compiled for compute capability 9.0 or later: blocks form clusters (cluster.cuh) and launches overlap (chain.cuh).
+    /// </summary>
+    public bool HasClusters { get; }
 
     public int Registers => Read(FunctionAttribute.Registers);
 
@@ -51,7 +57,10 @@ public sealed unsafe class Kernel
     }
 
     /// <summary>Enqueues one launch. Allocates nothing.</summary>
-    public void Launch<TArguments>(CudaStream stream, Extent grid, Extent block, int sharedBytes, in TArguments arguments)
+    /// <param name="overlap">
+    /// It may begin before the launch ahead of it has ended, where the device can do that: for kernels that call wait_predecessor (chain.cuh).
+    /// </param>
+    public void Launch<TArguments>(CudaStream stream, Extent grid, Extent block, int sharedBytes, in TArguments arguments, bool overlap = false)
         where TArguments : unmanaged
     {
         if (stream.Filter is { } filter && !filter(Name))
@@ -62,8 +71,21 @@ public sealed unsafe class Kernel
         fixed (TArguments* pointer = &arguments)
         {
             void* parameter = pointer;
-            var status = Driver.cuLaunchKernel(
-                _function, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)block.X, (uint)block.Y, (uint)block.Z, (uint)sharedBytes, stream.Handle, &parameter, null);
+            var attribute = new LaunchAttribute { Id = LaunchAttribute.ProgrammaticStreamSerialization, Value = 1 };
+            var config = new LaunchConfig
+            {
+                GridX = (uint)grid.X,
+                GridY = (uint)grid.Y,
+                GridZ = (uint)grid.Z,
+                BlockX = (uint)block.X,
+                BlockY = (uint)block.Y,
+                BlockZ = (uint)block.Z,
+                SharedBytes = (uint)sharedBytes,
+                Stream = stream.Handle,
+                Attributes = &attribute,
+                AttributeCount = overlap && HasClusters ? 1u : 0u,
+            };
+            var status = Driver.cuLaunchKernelEx(&config, _function, &parameter, null);
             if (status != DriverStatus.Success)
             {
                 // the text is built only when it is needed: this is the hot path

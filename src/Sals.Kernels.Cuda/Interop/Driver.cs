@@ -35,7 +35,36 @@ internal enum FunctionAttribute
     SharedBytes = 1,
     LocalBytes = 3,
     Registers = 4,
+    BinaryVersion = 6,
     MaxDynamicSharedBytes = 8,
+}
+
+/// <summary>One attribute of a launch. Source: CUDA Driver API, CUlaunchAttribute: a number, 4 bytes of padding, a union of 64 bytes.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 72)]
+internal struct LaunchAttribute
+{
+    /// <summary>The launch may begin before the one ahead of it in the stream has ended; the kernel itself waits for that.</summary>
+    public const uint ProgrammaticStreamSerialization = 6;
+
+    public uint Id;
+    public uint Padding;
+    public int Value;
+}
+
+/// <summary>How to launch. Source: CUDA Driver API, CUlaunchConfig.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct LaunchConfig
+{
+    public uint GridX;
+    public uint GridY;
+    public uint GridZ;
+    public uint BlockX;
+    public uint BlockY;
+    public uint BlockZ;
+    public uint SharedBytes;
+    public nint Stream;
+    public LaunchAttribute* Attributes;
+    public uint AttributeCount;
 }
 
 /// <summary>The CUDA driver's entry points, as declared in cuda.h, nothing more. Handles are native pointers, device addresses 64 bits.</summary>
@@ -181,16 +210,5 @@ internal static unsafe partial class Driver
     public static partial DriverStatus cuOccupancyMaxActiveBlocksPerMultiprocessor(out int blocks, nint function, int blockThreads, nuint sharedBytes);
 
     [LibraryImport(Library)]
-    public static partial DriverStatus cuLaunchKernel(
-        nint function,
-        uint gridX,
-        uint gridY,
-        uint gridZ,
-        uint blockX,
-        uint blockY,
-        uint blockZ,
-        uint sharedBytes,
-        nint stream,
-        void** parameters,
-        void** extra);
+    public static partial DriverStatus cuLaunchKernelEx(LaunchConfig* config, nint function, void** parameters, void** extra);
 }

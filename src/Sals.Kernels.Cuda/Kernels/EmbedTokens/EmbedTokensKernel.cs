@@ -20,7 +20,7 @@ public sealed class EmbedTokensKernel(KernelModule module)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         var arguments = new Arguments { Embedding = embedding, Token = token, X = x };
-        _kernel.Launch(stream, new Extent(rows), new Extent(128), 0, arguments);
+        _kernel.Launch(stream, new Extent(rows), new Extent(128), 0, arguments, overlap: true);
     }
 
     private struct Arguments

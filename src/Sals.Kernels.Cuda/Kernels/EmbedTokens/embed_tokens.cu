@@ -7,6 +7,7 @@
 // math none: a copy
 // cost reads and writes 2 * H bytes per row
 // defs H, V · oracle Reference.EmbedTokens · launcher EmbedTokensKernel
+#include "chain.cuh"
 #include "types.cuh"
 
 struct Args {
@@ -22,6 +23,8 @@ static_assert(H % 8 == 0, "rows are copied 16 bytes at a time");
 
 extern "C" __global__ void __launch_bounds__(128) embed_tokens(const __grid_constant__ Args args) {
     constexpr int VECTORS = H / 8;
+    wait_predecessor();
+    release_successor();
     int token = args.token[blockIdx.x];
     token = (u32)token < V ? token : 0;
     const uint4* from = args.embedding + (i64)token * VECTORS;

@@ -18,7 +18,7 @@ public sealed class RmsNormKernel(KernelModule module)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         var arguments = new Arguments { X = x, Gamma = gamma, Y = y, Epsilon = epsilon };
-        _kernel.Launch(stream, new Extent(rows), new Extent(256), 0, arguments);
+        _kernel.Launch(stream, new Extent(rows), new Extent(256), 0, arguments, overlap: true);
     }
 
     private struct Arguments

@@ -8,6 +8,7 @@
 // cost reads 2 * H, writes 2 * H bytes per row
 // defs H · oracle Reference.RmsNorm · launcher RmsNormKernel
 #include "bf16.cuh"
+#include "chain.cuh"
 #include "reduce.cuh"
 
 struct Args {
@@ -30,6 +31,8 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
     const uint4* x = args.x + (i64)blockIdx.x * VECTORS;
     uint4 packed[PER_THREAD];
     float sum = 0.f;
+    release_successor();
+    wait_predecessor();
 #pragma unroll
     for (int i = 0; i < PER_THREAD; i++) {
         int at = threadIdx.x + i * 256;

@@ -64,7 +64,7 @@ public sealed class RopeKernel
             LayerOffset = checked((uint)layerOffset),
             Epsilon = norms.Epsilon,
         };
-        _append.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments);
+        _append.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments, overlap: true);
     }
 
     /// <summary>Prefill: row i is token <paramref name="firstPosition"/> + i of the prompt whose lane part begins at keys and values.</summary>
@@ -95,7 +95,7 @@ public sealed class RopeKernel
             Stride = _width,
             Epsilon = norms.Epsilon,
         };
-        _lane.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments);
+        _lane.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments, overlap: true);
     }
 
     private Extent Grid(int rows) => new((_heads + HeadsPerBlock - 1) / HeadsPerBlock, rows);

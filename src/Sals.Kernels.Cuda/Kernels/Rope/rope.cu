@@ -14,6 +14,7 @@
 // cost reads and writes each row once; latency bound in decode
 // defs DH, HQ, HK, MAXP · oracle Reference.Rope · launcher RopeKernel
 #include "bf16.cuh"
+#include "chain.cuh"
 #include "paging.cuh"
 #include "reduce.cuh"
 
@@ -85,6 +86,8 @@ __device__ __forceinline__ void norm_head(const u16* gamma, float epsilon, float
 
 template <bool LANE>
 __device__ __forceinline__ void rope_row(const Args& args) {
+    release_successor();
+    wait_predecessor();
     int head = blockIdx.x * 4 + (threadIdx.x >> 5);
     if (head >= HQ + 2 * HK)
         return;

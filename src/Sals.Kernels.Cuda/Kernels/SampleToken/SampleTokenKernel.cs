@@ -72,6 +72,11 @@ public sealed class SampleTokenKernel(KernelModule module)
     /// <summary>Most alternatives reported.</summary>
     public const int MaxTop = 20;
 
+    private const int Threads = 512;
+
+    // blocks of a cluster, as in cluster.cuh
+    private const int Split = 4;
+
     private readonly Kernel _kernel = module.Get("sample_token");
 
     /// <param name="vocabulary">V, the width of the logits.</param>
@@ -117,7 +122,7 @@ public sealed class SampleTokenKernel(KernelModule module)
             TopId = sampled.TopId,
             TopLogProbability = sampled.TopLogProbability,
         };
-        _kernel.Launch(stream, new Extent(rowCount), new Extent(512), 0, arguments);
+        _kernel.Launch(stream, new Extent(rowCount * (_kernel.HasClusters ? Split : 1)), new Extent(Threads), 0, arguments, overlap: true);
     }
 
     private struct Arguments
