@@ -44,7 +44,7 @@ public class KernelTimings
 
     private static void Skinny(Gpu.Scope gpu, DevicePtr<ushort> noise, double ceiling)
     {
-        var kernel = new SkinnyGemmKernel(gpu.Load(SkinnyGemmKernel.Program()));
+        var kernel = new SkinnyGemmKernel(gpu.Load(SkinnyGemmKernel.Program()), gpu.Device.Multiprocessors);
         var y = gpu.Poisoned<float>(64 * 32768);
         var x = noise + (1L << 31);
         foreach (var (name, n, k) in (ReadOnlySpan<(string, int, int)>)[("qkv", 6144, 4096), ("o", 4096, 4096), ("gate_up", 28672, 4096), ("down", 4096, 14336), ("head", 32000, 4096)])
@@ -83,7 +83,7 @@ public class KernelTimings
         {
             const int dh = 128;
             var pages = length / 64;
-            var kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(dh, heads, kv, pages)), dh, gpu.Device.Multiprocessors);
+            var kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(dh, heads, kv, pages)), dh, heads, kv, pages, gpu.Device.Multiprocessors);
             var plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(rows, 100)));
             var pageUnits = 2 * 64 * kv * dh * 2 / 4096;
             var table = new uint[(rows + 1) * pages];
@@ -105,7 +105,7 @@ public class KernelTimings
             var bytes = 4.0 * rows * length * kv * dh;
             var copies = (int)Math.Max(1, (1L << 32) / (bytes + (pageUnits * 4096)));
             var time = Time(gpu, i => kernel.Launch(
-                gpu.Stream, noise + (1L << 31), inputs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), 0, workspace, o));
+                gpu.Stream, noise + (1L << 31), inputs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), 0, workspace, o, rows));
             Line($"dense_attend {heads}/{kv} heads, {rows} x {length}: {time * 1e3:F1} us, {bytes / time / 1e9:F2} TB/s, {bytes / time / ceiling:P0} of copy");
         }
     }

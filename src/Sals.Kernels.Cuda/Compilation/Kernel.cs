@@ -18,7 +18,7 @@ public sealed unsafe class Kernel
         Name = name;
         _function = function;
         _dynamicLimit = DefaultSharedLimit - StaticSharedBytes;
-        HasClusters = Read(FunctionAttribute.BinaryVersion) >= 90;
+        ComputeCapability = Read(FunctionAttribute.BinaryVersion);
     }
 
     public string Name { get; }
@@ -26,7 +26,10 @@ public sealed unsafe class Kernel
     /// <summary>
     /// Compiled for compute capability 9.0 or later: blocks form clusters (cluster.cuh) and launches overlap (chain.cuh).
     /// </summary>
-    public bool HasClusters { get; }
+    public bool HasClusters => ComputeCapability >= 90;
+
+    /// <summary>That it was compiled for, such as 80.</summary>
+    public int ComputeCapability { get; }
 
     public int Registers => Read(FunctionAttribute.Registers);
 

@@ -23,6 +23,10 @@ public sealed unsafe class KernelModule : IDisposable
         return new Kernel(name, function);
     }
 
+    /// <summary>An entry point that some architectures lack; null there.</summary>
+    public Kernel? Find(string name) =>
+        Driver.cuModuleGetFunction(out var function, _handle, name) == DriverStatus.Success ? new Kernel(name, function) : null;
+
     public void Dispose()
     {
         if (_handle != 0)

@@ -11,7 +11,7 @@ public sealed record LibraryProbe(string Name, string? Path, string? Version, st
 
 /// <summary>One GPU.</summary>
 /// <param name="Ordinal">Number for --device cuda:N.</param>
-/// <param name="Architecture">Such as "sm_90".</param>
+/// <param name="Architecture">What kernels are compiled for, such as "sm_80"; "sm_90a" on Hopper, whose warpgroup products no other has.</param>
 /// <param name="Problem">Why it cannot be used; null when it can.</param>
 public sealed record DeviceProbe(int Ordinal, string Name, string Architecture, long MemoryBytes, int Multiprocessors, string? Problem);
 
@@ -142,7 +142,7 @@ public sealed record CudaProbe(IReadOnlyList<LibraryProbe> Libraries, IReadOnlyL
             devices[i] = new DeviceProbe(
                 i,
                 Marshal.PtrToStringUTF8((nint)name) ?? "",
-                $"sm_{major}{minor}",
+                major == 9 && minor == 0 ? "sm_90a" : $"sm_{major}{minor}",
                 (long)bytes,
                 processors,
                 tooOld ? $"Compute capability {major}.{minor}; 8.0 (Ampere) or newer is needed." : null);

@@ -103,7 +103,7 @@ public class DenseAttendKernelTests
             var slots = lengths.Length;
             var pagesOf = lengths.Select(l => (l + P - 1) / P).ToArray();
             var maxPages = pagesOf.Max() + 1;
-            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, gpu.Device.Multiprocessors);
+            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, queryHeads, keyHeads, maxPages, gpu.Device.Multiprocessors);
             _plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, 100)));
             var width = keyHeads * headSize;
             var qkvWidth = (queryHeads + (2 * keyHeads)) * headSize;
@@ -156,7 +156,7 @@ public class DenseAttendKernelTests
             _plan.Launch(_gpu.Stream, _rows, _length, _length, default, sampling, _inputs, _lengths.Length);
             var size = _lengths.Length * _queryHeads * _headSize;
             var o = _gpu.Poisoned<ushort>(size);
-            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, LayerOffset, _workspace, o);
+            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, LayerOffset, _workspace, o, _lengths.Length);
             return _gpu.DownloadBf16(o, size);
         }
 

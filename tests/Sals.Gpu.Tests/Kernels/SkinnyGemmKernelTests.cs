@@ -110,7 +110,7 @@ public class SkinnyGemmKernelTests
         public Case(Gpu.Scope gpu, int rows, int n, int k)
         {
             (_rows, _n, _k) = (rows, n, k);
-            Kernel = new SkinnyGemmKernel(gpu.Load(SkinnyGemmKernel.Program()));
+            Kernel = new SkinnyGemmKernel(gpu.Load(SkinnyGemmKernel.Program()), gpu.Device.Multiprocessors);
             _weight = Inputs.Normal(n * k, 1 / MathF.Sqrt(k));
             _x = Inputs.Normal(rows * k);
             _bias = Inputs.Normal(n);

@@ -26,7 +26,7 @@ namespace Sals.Kernels.Cuda.Tests.Compilation;
 /// <summary>Every kernel source compiles for every supported architecture and model shape, without a spill. Needs no GPU.</summary>
 public class EveryKernelTests
 {
-    private static readonly string[] Architectures = ["sm_80", "sm_86", "sm_89", "sm_90"];
+    private static readonly string[] Architectures = ["sm_80", "sm_86", "sm_89", "sm_90a"];
 
     // head size, query heads, KV heads, hidden, MLP, vocabulary
     private static readonly (string Name, int DH, int HQ, int HK, int H, int F, int V)[] Shapes =

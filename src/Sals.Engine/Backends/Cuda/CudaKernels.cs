@@ -57,8 +57,8 @@ internal sealed class CudaKernels : IDisposable
         Rope = new RopeKernel(_modules[3], model.HeadCount + (2 * model.KeyValueHeadCount), model.HeadSize);
         PrefillStore = new PrefillStoreKernel(_modules[4]);
         PlanStep = new PlanStepKernel(_modules[5]);
-        SkinnyGemm = new SkinnyGemmKernel(_modules[6]);
-        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, device.Multiprocessors);
+        SkinnyGemm = new SkinnyGemmKernel(_modules[6], device.Multiprocessors);
+        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages, device.Multiprocessors);
         PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
         SampleToken = new SampleTokenKernel(_modules[9]);
         ScatterWords = new ScatterWordsKernel(_modules[10]);

@@ -7,22 +7,35 @@ namespace Sals.Kernels.Cuda.Kernels.DenseAttend;
 /// <summary>Launcher of dense_attend.cu: one query per row against every cached token of its slot.</summary>
 public sealed class DenseAttendKernel
 {
-    private const int Threads = 128;
-    private const int Stages = 3;
+    private const int Warps = 4;
     private const int StageTokens = 16;
+    private const int MergeThreads = 256;
+    private const int MergeGroup = 16;
 
     private readonly Kernel _kernel;
+    private readonly Kernel _merge;
     private readonly int _sharedBytes;
+    private readonly int _mergeSharedBytes;
     private readonly int _blocks;
+    private readonly int _queryHeads;
     private readonly float _scale;
 
+    /// <param name="headSize">DH, queryHeads, keyHeads and maxPages as given to <see cref="Program"/>.</param>
     /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
-    public DenseAttendKernel(KernelModule module, int headSize, int multiprocessors)
+    public DenseAttendKernel(KernelModule module, int headSize, int queryHeads, int keyHeads, int maxPages, int multiprocessors)
     {
         _kernel = module.Get("dense_attend");
-        _sharedBytes = Threads / 32 * Stages * StageTokens * headSize * 2 * sizeof(ushort);
+        _merge = module.Get("merge_runs");
+        _queryHeads = queryHeads;
+
+        // as in the source: stages of a warp; its result, head by head; two batches of 16 tasks
+        var stages = _kernel.ComputeCapability is 86 or 89 ? 2 : 3;
+        _sharedBytes = Warps * ((stages * StageTokens * headSize * 2 * sizeof(ushort)) + (queryHeads / keyHeads * (headSize + 8) * sizeof(float)) + (2 * 16 * 16));
         _kernel.AllowShared(_sharedBytes);
-        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, _sharedBytes));
+        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Warps * 32, _sharedBytes));
+        var pagesOfGroup = MergeGroup * PlanStepKernel.Run / 64;
+        _mergeSharedBytes = (maxPages + pagesOfGroup - 1) / pagesOfGroup * ((headSize + 2) * sizeof(float));
+        _merge.AllowShared(_mergeSharedBytes);
 
         // softmax runs in base 2
         _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize));
@@ -40,8 +53,9 @@ public sealed class DenseAttendKernel
     /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
     /// <param name="layerOffset">Byte offset of the layer's K plane in a page.</param>
-    /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>; its tickets 0.</param>
+    /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
+    /// <param name="rows">B</param>
     public void Launch(
         CudaStream stream,
         DevicePtr<ushort> qkv,
@@ -50,7 +64,8 @@ public sealed class DenseAttendKernel
         DevicePtr<byte> pages,
         long layerOffset,
         Workspace workspace,
-        DevicePtr<ushort> o)
+        DevicePtr<ushort> o,
+        int rows)
     {
         var arguments = new Arguments
         {
@@ -64,16 +79,15 @@ public sealed class DenseAttendKernel
             Pages = pages,
             Partial = workspace.Partial,
             PartialMl = workspace.PartialMl,
-            RunTicket = workspace.RunTicket,
-            RowTicket = workspace.RowTicket,
             O = o,
             LayerOffset = checked((uint)layerOffset),
             Scale = _scale,
         };
-        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), _sharedBytes, arguments);
+        _kernel.Launch(stream, new Extent(_blocks), new Extent(Warps * 32), _sharedBytes, arguments, overlap: true);
+        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(MergeThreads), _mergeSharedBytes, arguments, overlap: true);
     }
 
-    /// <summary>Partial results of rows longer than one run, and the counters that say when they are complete.</summary>
+    /// <summary>Partial results of rows longer than one run, and the counters by which sparse_attend knows when they are complete.</summary>
     /// <param name="Partial">[WORK, HQ, DH]</param>
     /// <param name="PartialMl">[WORK, HQ, 2]</param>
     /// <param name="RunTicket">[WORK, HK]</param>
@@ -113,8 +127,6 @@ public sealed class DenseAttendKernel
         public DevicePtr<byte> Pages;
         public DevicePtr<float> Partial;
         public DevicePtr<float> PartialMl;
-        public DevicePtr<int> RunTicket;
-        public DevicePtr<int> RowTicket;
         public DevicePtr<ushort> O;
         public uint LayerOffset;
         public float Scale;

@@ -5,15 +5,18 @@
 //      position, slot [B]         i32
 //      page_table [SLOTS, MAXP]   u32    page offsets in 4-KiB units; 0 = no page
 //      pages                      bytes  K then V per layer, [64, HK, DH] bf16 each, rows 16-byte aligned
-// out  o          [B, HQ, DH]     bf16
+// out  o          [B, HQ, DH]     bf16   rows of one run by dense_attend, the others by merge_runs, which follows it
 // tmp  partial    [WORK, HQ, DH]  f32    and partial_ml [WORK, HQ] (m, l), m in base 2
-//      run_ticket [WORK, HK], row_ticket [B, HK]  i32  0 before and after
-// grid (SMS * OCCUPANCY)  block 128  smem 4 warps * STAGES * 16 * DH * 4 B     one (row, kv head, run) at a time, strided by the grid
+// grid (SMS * OCCUPANCY)  block 128  smem 4 * (STAGES * 64 * DH + G * (DH + 8) * 4 + 512) B   a (row, KV head, run) at a time, strided by the grid
 // math f32 accumulation, base-2 softmax, probabilities rounded to bf16 for the product with V. A warp takes one page of the run; the
 //      four are merged in order, then 16 runs to a group, then the groups: a row's result depends on its own tokens alone
 // cost reads 4 * DH * HK bytes per cached token; nothing else matters
 // defs DH, HQ, HK, MAXP, RUN=256 · oracle Reference.DenseAttend · launcher DenseAttendKernel
-#include "partials.cuh"
+#include "bf16.cuh"
+#include "chain.cuh"
+#include "matrix.cuh"
+#include "paging.cuh"
+#include "reduce.cuh"
 
 struct Args {
     const u16* qkv;
@@ -26,8 +29,6 @@ struct Args {
     const u8* pages;
     float* partial;
     float2* partial_ml;
-    int* run_ticket;
-    int* row_ticket;
     u16* o;
     u32 layer_offset;
     float scale;
@@ -43,44 +44,403 @@ CHECK_FIELD(Args, page_table);
 CHECK_FIELD(Args, pages);
 CHECK_FIELD(Args, partial);
 CHECK_FIELD(Args, partial_ml);
-CHECK_FIELD(Args, run_ticket);
-CHECK_FIELD(Args, row_ticket);
 CHECK_FIELD(Args, o);
 CHECK_FIELD(Args, layer_offset);
 CHECK_FIELD(Args, scale);
 
+constexpr int G = HQ / HK;
+static_assert(HQ % HK == 0 && G <= 8, "at most 8 query heads share a KV head");
+static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 static_assert(RUN == 4 * PAGE_SIZE, "a warp takes one page");
-static_assert((i64)MAXP * PAGE_SIZE <= (i64)MAX_GROUPS * MERGE_GROUP * RUN, "a row has at most 128 groups of runs");
 
-extern "C" __global__ void __launch_bounds__(128, 2) dense_attend(const __grid_constant__ Args args) {
-    extern __shared__ __align__(128) u8 shared[];
-    __shared__ float2 warp_ml[4][G];
-    __shared__ MergeScratch scratch;
-    int warp = threadIdx.x >> 5;
-    Partials partials = {args.partial, args.partial_ml, args.run_ticket, args.row_ticket};
-    int items = *args.work_count * HK;
-    for (int item = blockIdx.x; item < items; item += gridDim.x) {
-        int entry = item / HK, kv_head = item % HK;
-        int2 work = args.work[entry];
-        int row = work.x, length = args.position[row] + 1, runs = (length + RUN - 1) / RUN;
-        int start = work.y * RUN + warp * PAGE_SIZE;
-        int count = min(max(length - start, 0), PAGE_SIZE);
-        u32 page = count > 0 ? args.page_table[(i64)args.slot[row] * MAXP + start / PAGE_SIZE] : 0;
-        const u16* keys = key_plane((u8*)args.pages, page, args.layer_offset) + kv_head * DH;
-        const u16* query = args.qkv + (i64)row * (HQ + 2 * HK) * DH + kv_head * G * DH;
-        float o[DH / 8][4], m, l;
-        attend_exact(shared_address(shared) + warp * RING_BYTES, keys, count, query, args.scale, o, m, l);
-        merge_warps((float*)shared, warp_ml, o, m, l, [&](int i, float sum, float top, float total) {
-            if (runs == 1) {
-                args.o[((i64)row * HQ + kv_head * G) * DH + i] = narrow(sum / total);
-            } else {
-                args.partial[((i64)entry * HQ + kv_head * G) * DH + i] = sum;
-                if (i % DH == 0)
-                    args.partial_ml[(i64)entry * HQ + kv_head * G + i / DH] = make_float2(top, total);
-            }
-        });
-        if (runs > 1)
-            arrive(partials, args.o, scratch, args.row_first[row], work.y, runs, row, kv_head);
-        __syncthreads();
+#if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
+constexpr int STAGES = 2;  // what 99 KB of shared memory hold
+#else
+constexpr int STAGES = 3;
+#endif
+constexpr int WARPS = 4;
+constexpr int TOKENS = 16;  // tokens of a stage
+constexpr int ROW_BYTES = DH * 2;
+constexpr int ROW_VECTORS = DH / 8;         // 16-byte pieces of a row
+constexpr int ROWS_AT_ONCE = 32 / ROW_VECTORS;  // that a warp copies with one instruction
+constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
+constexpr int STAGE_BYTES = 2 * PLANE_BYTES;  // K, then V
+constexpr int HEAD_STRIDE = DH + 8;           // of a warp's result, in floats: keeps the heads in different banks
+constexpr int GROUP = 16;                     // runs merged at once
+constexpr int MAX_GROUPS = (MAXP + GROUP * 4 - 1) / (GROUP * 4);  // of a row
+constexpr int MERGE_WARPS = 8;
+constexpr int TASKS = 16;          // read from the work list at once, a lane each; two such batches are held
+constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
+
+// 16-byte pieces are permuted within a row so that eight rows of one column lie in different banks
+__device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYTES + ((column ^ (row & 7)) << 4); }
+
+// an 8x8 tile of 16-bit elements: lane (g, t) gives row g, columns 2t and 2t + 1, and gets column g, rows 2t and 2t + 1
+__device__ __forceinline__ u32 transpose_tile(u32 pair) {
+    u32 result;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+    return result;
+}
+
+// DH / 32 consecutive numbers of a head, which a lane merges
+struct Part {
+    float v[DH / 32];
+};
+
+__device__ __forceinline__ Part load_part(const float* from) {
+    Part part;
+    if constexpr (DH == 128) {
+        float4 v = __ldcg((const float4*)from);
+        part.v[0] = v.x, part.v[1] = v.y, part.v[2] = v.z, part.v[3] = v.w;
+    } else {
+        float2 v = __ldcg((const float2*)from);
+        part.v[0] = v.x, part.v[1] = v.y;
     }
+
+    return part;
+}
+
+__device__ __forceinline__ void store_part(float* to, const Part& part) {
+    if constexpr (DH == 128)
+        *(float4*)to = make_float4(part.v[0], part.v[1], part.v[2], part.v[3]);
+    else
+        *(float2*)to = make_float2(part.v[0], part.v[1]);
+}
+
+__device__ __forceinline__ void store_output(u16* to, const Part& part, float inverse) {
+    if constexpr (DH == 128)
+        *(uint2*)to = make_uint2(narrow2(part.v[0] * inverse, part.v[1] * inverse), narrow2(part.v[2] * inverse, part.v[3] * inverse));
+    else
+        *(u32*)to = narrow2(part.v[0] * inverse, part.v[1] * inverse);
+}
+
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 2) dense_attend(const __grid_constant__ Args args) {
+    extern __shared__ __align__(128) u8 shared[];  // ring, results of the warps, tasks
+    __shared__ float2 warp_ml[WARPS][G];
+    __shared__ int arrived, merged;  // warps that have left their result, items that have been merged
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    u32 ring = shared_address(shared) + warp * STAGES * STAGE_BYTES;
+    float* warp_o = (float*)(shared + WARPS * STAGES * STAGE_BYTES);                                   // [WARPS, G, HEAD_STRIDE]
+    int4* tasks = (int4*)(shared + WARPS * STAGES * STAGE_BYTES + WARPS * G * HEAD_STRIDE * 4) + warp * 2 * TASKS;  // [WARPS, 2, TASKS]
+    release_successor();
+    if (threadIdx.x == 0)
+        arrived = 0, merged = 0;
+    __syncthreads();
+    int items = *args.work_count * HK;
+    int mine = items > (int)blockIdx.x ? (items - blockIdx.x + gridDim.x - 1) / gridDim.x : 0;
+
+    // where a lane's pieces go: row lane / ROW_VECTORS and every ROWS_AT_ONCE-th after it; the permutation repeats every 8 rows
+    constexpr int COPIES = TOKENS / ROWS_AT_ONCE;
+    constexpr int PERIOD = 8 / ROWS_AT_ONCE;
+    int copy_row = lane / ROW_VECTORS, copy_column = lane % ROW_VECTORS;
+    u32 copy_to[PERIOD];
+#pragma unroll
+    for (int i = 0; i < PERIOD; i++)
+        copy_to[i] = piece(copy_row + i * ROWS_AT_ONCE, copy_column);
+    // and where its rows of matrix tiles lie, by column modulo 8
+    u32 key_tile[4], value_tile[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        key_tile[k] = piece((lane & 7) + (((lane >> 3) & 1) << 3), k * 2 + (lane >> 4));
+        value_tile[k] = PLANE_BYTES + piece((lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1));
+    }
+
+    // The warp's stages form one stream over all its items; `ahead` is the item whose stages are being fetched.
+    int ahead = -1, ahead_stage = 0, ahead_count = 0, newest = 0, fetched = 0, done = 0, current = 0, slot = 0;
+    bool waited = false;
+    const u16* ahead_keys = nullptr;
+    // Fetches the next stage, unless there is none or its batch of tasks must not be overwritten yet.
+    auto fetch_next = [&]() -> bool {
+        while (ahead_stage * TOKENS >= ahead_count) {
+            int next = ahead + 1;
+            if (next >= mine || next - current >= TASKS)
+                return false;
+            if (next % TASKS == 0) {
+                int index = next + lane;
+                int4 task = make_int4(0, 0, 0, 1);  // page, row | kv_head << 16, run | tokens << 24, length of the row
+                if (lane < TASKS && index < mine) {
+                    int item = blockIdx.x + index * gridDim.x, entry = item / HK;
+                    int2 work = args.work[entry];
+                    int length = args.position[work.x] + 1, start = work.y * RUN + warp * PAGE_SIZE;
+                    int count = min(max(length - start, 0), PAGE_SIZE);
+                    u32 page = count > 0 ? args.page_table[(i64)args.slot[work.x] * MAXP + start / PAGE_SIZE] : 0;
+                    task = make_int4((int)page, work.x | item % HK << 16, work.y | count << 24, length);
+                }
+
+                __syncwarp();
+                if (lane < TASKS)
+                    tasks[next % (2 * TASKS) + lane] = task;
+                __syncwarp();
+            }
+
+            int4 task = tasks[next % (2 * TASKS)];
+            ahead = next, ahead_stage = 0, ahead_count = task.z >> 24;
+            newest = task.w - 1 - (task.z & 0xffffff) * RUN - warp * PAGE_SIZE;
+            ahead_keys = key_plane((u8*)args.pages, (u32)task.x, args.layer_offset) + (task.y >> 16) * DH + copy_row * (HK * DH) + copy_column * 8;
+        }
+
+        // the newest token was written by the launch before this one
+        if (!waited && (ahead_stage + 1) * TOKENS > newest) {
+            wait_predecessor();
+            waited = true;
+        }
+
+        u32 to = ring + slot * STAGE_BYTES;
+        const u16* from = ahead_keys + ahead_stage * (TOKENS * HK * DH);
+        int left = ahead_count - ahead_stage * TOKENS - copy_row;
+        if (left + copy_row >= TOKENS) {
+#pragma unroll
+            for (int i = 0; i < COPIES; i++) {
+                u32 at = to + copy_to[i % PERIOD] + i / PERIOD * (8 * ROW_BYTES);
+                copy16_async(at, from + i * ROWS_AT_ONCE * HK * DH, 16);
+                copy16_async(at + PLANE_BYTES, from + i * ROWS_AT_ONCE * HK * DH + PAGE_SIZE * HK * DH, 16);
+            }
+        } else {
+            // tokens past the end become zeros and are not read
+#pragma unroll
+            for (int i = 0; i < COPIES; i++) {
+                u32 at = to + copy_to[i % PERIOD] + i / PERIOD * (8 * ROW_BYTES);
+                bool inside = i * ROWS_AT_ONCE < left;
+                const u16* key = inside ? from + i * ROWS_AT_ONCE * HK * DH : from - copy_row * HK * DH;
+                copy16_async(at, key, inside ? 16 : 0);
+                copy16_async(at + PLANE_BYTES, key + PAGE_SIZE * HK * DH, inside ? 16 : 0);
+            }
+        }
+
+        commit_copies();
+        ahead_stage++, fetched++;
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        return true;
+    };
+
+    while (fetched < STAGES - 1 && fetch_next())
+        ;
+    wait_predecessor();
+    waited = true;
+    u32 stage = ring;
+    // of the item at hand or, during its last stage, of the next: column g of the right operand is query head g of the group; columns G.. are zero
+    u32 query[DH / 16][2];
+    bool has_query = false;
+    auto load_query = [&](const int4& task) {
+        const u16* from = args.qkv + (i64)(task.y & 0xffff) * ((HQ + 2 * HK) * DH) + ((task.y >> 16) * G + (g < G ? g : 0)) * DH + t * 2;
+#pragma unroll
+        for (int k = 0; k < DH / 16; k++) {
+            query[k][0] = g < G ? __ldcg((const u32*)(from + k * 16)) : 0;
+            query[k][1] = g < G ? __ldcg((const u32*)(from + k * 16 + 8)) : 0;
+        }
+    };
+
+    for (; current < mine; current++) {
+        while (fetched - done < STAGES - 1 && fetch_next())
+            ;
+        int4 task = tasks[current % (2 * TASKS)];
+        int row = task.y & 0xffff, kv_head = task.y >> 16, count = task.z >> 24, length = task.w;
+
+        if (!has_query)
+            load_query(task);
+        has_query = false;
+        u32 q[DH / 16][2];
+#pragma unroll
+        for (int k = 0; k < DH / 16; k++)
+            q[k][0] = query[k][0], q[k][1] = query[k][1];
+        float o[DH / 16][4];  // rows DH, columns heads
+#pragma unroll
+        for (int j = 0; j < DH / 16; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                o[j][e] = 0.f;
+        float m[2] = {NOTHING, NOTHING}, l[2] = {0.f, 0.f};  // of heads 2t and 2t + 1
+
+        for (int left = count; left > 0; left -= TOKENS, done++) {
+            while (fetched - done < STAGES - 1 && fetch_next())
+                ;
+
+            // groups of copies are stages, in order; at the end of the stream all of them are waited for
+            if (fetched - done >= STAGES - 1)
+                wait_copies<STAGES - 2>();
+            else
+                wait_copies<0>();
+            __syncwarp();
+            fetch_next();
+            if (left <= TOKENS && ahead > current) {
+                load_query(tasks[(current + 1) % (2 * TASKS)]);
+                has_query = true;
+            }
+
+            float p[4] = {0.f, 0.f, 0.f, 0.f}, odd[4] = {0.f, 0.f, 0.f, 0.f};  // rows tokens, columns heads
+#pragma unroll
+            for (int k = 0; k < DH / 16; k++) {
+                u32 a[4];
+                load_tiles(a, stage + key_tile[k % 4] + k / 4 * 128);
+                multiply_add(k & 1 ? odd : p, a[0], a[1], a[2], a[3], q[k][0], q[k][1]);
+            }
+
+            // tokens past the end have weight 0: their keys are zeros, so they are masked here, and their values are zeros too
+            float shrink[2];
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                p[h] = g < left ? (p[h] + odd[h]) * args.scale : NOTHING;
+                p[h + 2] = g + 8 < left ? (p[h + 2] + odd[h + 2]) * args.scale : NOTHING;
+                float top = fmaxf(m[h], fmaxf(p[h], p[h + 2]));
+                top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 4));
+                top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 8));
+                top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 16));
+                shrink[h] = exp2_fast(m[h] - top);
+                m[h] = top;
+                p[h] = exp2_fast(p[h] - top);
+                p[h + 2] = exp2_fast(p[h + 2] - top);
+                l[h] = l[h] * shrink[h] + p[h] + p[h + 2];
+            }
+
+#pragma unroll
+            for (int j = 0; j < DH / 16; j++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    o[j][e] *= shrink[e & 1];
+            u32 p_low = transpose_tile(narrow2(p[0], p[1])), p_high = transpose_tile(narrow2(p[2], p[3]));
+#pragma unroll
+            for (int j = 0; j < DH / 16; j++) {
+                u32 a[4];
+                load_tiles_transposed(a, stage + value_tile[j % 4] + j / 4 * 128);
+                multiply_add(o[j], a[0], a[1], a[2], a[3], p_low, p_high);
+            }
+
+            __syncwarp();
+            stage = stage + STAGE_BYTES == ring + STAGES * STAGE_BYTES ? ring : stage + STAGE_BYTES;
+        }
+
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+#pragma unroll
+            for (int offset = 4; offset < 32; offset <<= 1)
+                l[h] += __shfl_xor_sync(FULL_MASK, l[h], offset);
+
+        // The warps do not wait for each other: the last to leave its result merges the four, the others go on.
+        while (*(volatile int*)&merged != current)
+            ;
+        __syncwarp();
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            int head = t * 2 + h;
+            if (head < G) {
+                if (g == 0)
+                    warp_ml[warp][head] = make_float2(m[h], l[h]);
+                float* to = warp_o + (warp * G + head) * HEAD_STRIDE + g;
+#pragma unroll
+                for (int j = 0; j < DH / 16; j++)
+                    to[j * 16] = o[j][h], to[j * 16 + 8] = o[j][h + 2];
+            }
+        }
+
+        __syncwarp();
+        int last = 0;
+        if (lane == 0) {
+            __threadfence_block();
+            last = atomicAdd(&arrived, 1) == current * WARPS + WARPS - 1;
+            __threadfence_block();
+        }
+
+        if (!__shfl_sync(FULL_MASK, last, 0))
+            continue;
+        int entry = (int)(blockIdx.x + current * gridDim.x) / HK, runs = (length + RUN - 1) / RUN, column = lane * (DH / 32);
+#pragma unroll
+        for (int h = 0; h < G; h++) {
+            float top = fmaxf(fmaxf(warp_ml[0][h].x, warp_ml[1][h].x), fmaxf(warp_ml[2][h].x, warp_ml[3][h].x)), total = 0.f;
+            Part sum;
+#pragma unroll
+            for (int i = 0; i < DH / 32; i++)
+                sum.v[i] = 0.f;
+#pragma unroll
+            for (int w = 0; w < WARPS; w++) {
+                float weight = exp2_fast(warp_ml[w][h].x - top);
+                total += warp_ml[w][h].y * weight;
+#pragma unroll
+                for (int i = 0; i < DH / 32; i++)
+                    sum.v[i] += warp_o[(w * G + h) * HEAD_STRIDE + column + i] * weight;
+            }
+
+            if (runs == 1) {
+                store_output(args.o + ((i64)row * HQ + kv_head * G + h) * DH + column, sum, 1.f / total);
+            } else {
+                store_part(args.partial + ((i64)entry * HQ + kv_head * G + h) * DH + column, sum);
+                if (lane == 0)
+                    args.partial_ml[(i64)entry * HQ + kv_head * G + h] = make_float2(top, total);
+            }
+        }
+
+        __syncwarp();
+        if (lane == 0) {
+            __threadfence_block();
+            *(volatile int*)&merged = current + 1;
+        }
+    }
+}
+
+// Merges the runs of rows that have several: 16 at a time, a warp each, then those groups; always in order of tokens.
+// grid (HQ, B)  block 32 * MERGE_WARPS  smem MAX_GROUPS * (DH * 4 + 8) B
+extern "C" __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_runs(const __grid_constant__ Args args) {
+    extern __shared__ __align__(16) float group_o[];  // [MAX_GROUPS, DH], then (m, l)
+    float2* group_ml = (float2*)(group_o + MAX_GROUPS * DH);
+    release_successor();
+    int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, column = lane * (DH / 32);
+    int runs = args.position[row] / RUN + 1, groups = (runs + GROUP - 1) / GROUP, first = args.row_first[row];
+    wait_predecessor();
+    if (runs == 1)
+        return;
+    u16* output = args.o + ((i64)row * HQ + head) * DH + column;
+    for (int group = threadIdx.x >> 5; group < groups; group += MERGE_WARPS) {
+        int count = min(GROUP, runs - group * GROUP);
+        i64 at = (i64)(first + group * GROUP) * HQ + head;
+        float2 ml = make_float2(NOTHING, 0.f);
+        if (lane < count)
+            ml = __ldcg(args.partial_ml + at + lane * HQ);
+        Part part[GROUP], sum;
+#pragma unroll
+        for (int r = 0; r < GROUP; r++)
+            part[r] = load_part(args.partial + (at + (r < count ? r : 0) * HQ) * DH + column);
+        float top = warp_max(ml.x), weight = exp2_fast(ml.x - top), share = ml.y * weight, total = 0.f;
+#pragma unroll
+        for (int i = 0; i < DH / 32; i++)
+            sum.v[i] = 0.f;
+#pragma unroll
+        for (int r = 0; r < GROUP; r++) {
+            float w = __shfl_sync(FULL_MASK, weight, r), l = __shfl_sync(FULL_MASK, share, r);
+            if (r < count) {
+                total += l;
+#pragma unroll
+                for (int i = 0; i < DH / 32; i++)
+                    sum.v[i] += part[r].v[i] * w;
+            }
+        }
+
+        if (groups == 1) {
+            store_output(output, sum, 1.f / total);
+        } else {
+            store_part(group_o + group * DH + column, sum);
+            if (lane == 0)
+                group_ml[group] = make_float2(top, total);
+        }
+    }
+
+    __syncthreads();
+    if (groups == 1 || threadIdx.x >= 32)
+        return;
+    float top = NOTHING, total = 0.f;
+    for (int group = 0; group < groups; group++)
+        top = fmaxf(top, group_ml[group].x);
+    Part sum;
+#pragma unroll
+    for (int i = 0; i < DH / 32; i++)
+        sum.v[i] = 0.f;
+#pragma unroll 4
+    for (int group = 0; group < groups; group++) {
+        float2 ml = group_ml[group];
+        float weight = exp2_fast(ml.x - top);
+        total += ml.y * weight;
+#pragma unroll
+        for (int i = 0; i < DH / 32; i++)
+            sum.v[i] += group_o[group * DH + column + i] * weight;
+    }
+
+    store_output(output, sum, 1.f / total);
 }

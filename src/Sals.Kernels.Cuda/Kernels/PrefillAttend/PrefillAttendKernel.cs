@@ -7,7 +7,6 @@ namespace Sals.Kernels.Cuda.Kernels.PrefillAttend;
 public sealed class PrefillAttendKernel
 {
     private const int Queries = 128;
-    private const int Keys = 64;
     private const int Threads = 256;
 
     private readonly Kernel _kernel;
@@ -17,8 +16,10 @@ public sealed class PrefillAttendKernel
 
     public PrefillAttendKernel(KernelModule module, int headSize, int queryHeads)
     {
-        _kernel = module.Get("prefill_attend");
-        _sharedBytes = (Queries + (2 * Keys)) * headSize * sizeof(ushort);
+        // rows of queries, keys and values that are held: two rounds of 128 keys with warpgroups, one of 64 without
+        var warpgroup = module.Find("prefill_attend_warpgroup");
+        _kernel = warpgroup ?? module.Get("prefill_attend");
+        _sharedBytes = (Queries + (2 * (warpgroup is null ? 64 : 256))) * headSize * sizeof(ushort);
         _kernel.AllowShared(_sharedBytes);
         _queryHeads = queryHeads;
         _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize));
@@ -40,7 +41,7 @@ public sealed class PrefillAttendKernel
         ArgumentOutOfRangeException.ThrowIfNegative(first);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tokens);
         var arguments = new Arguments { Qkv = qkv, Keys = keys, Values = values, O = o, Tokens = tokens, First = first, Scale = _scale };
-        _kernel.Launch(stream, new Extent((tokens + Queries - 1) / Queries, _queryHeads), new Extent(Threads), _sharedBytes, arguments);
+        _kernel.Launch(stream, new Extent(_queryHeads, (tokens + Queries - 1) / Queries), new Extent(Threads), _sharedBytes, arguments);
     }
 
     private struct Arguments

@@ -12,16 +12,23 @@ public sealed class SkinnyGemmKernel
     private const int Warps = 8;
     private static readonly int[] RowBlocks = [1, 2, 4, 8];
 
-    // as instantiated at the end of the source
-    private static readonly int[] TilesPerBlock = [1, 1, 2, 2];
+    // up to 16 rows the weights pass through rings in shared memory, and blocks take tiles in turn
+    private const int RingVariants = 2;
+
+    // of the others, as instantiated in the source
+    private const int TilesPerBlock = 2;
+
+    private readonly int _multiprocessors;
 
     private readonly Kernel[] _store;
     private readonly Kernel[] _add;
     private readonly Kernel[] _swiglu;
     private readonly Kernel[] _float;
 
-    public SkinnyGemmKernel(KernelModule module)
+    /// <param name="multiprocessors">Of the device.</param>
+    public SkinnyGemmKernel(KernelModule module, int multiprocessors)
     {
+        _multiprocessors = multiprocessors;
         _store = Load("store");
         _add = Load("add");
         _swiglu = Load("swiglu");
@@ -33,7 +40,7 @@ public sealed class SkinnyGemmKernel
             for (var i = 0; i < kernels.Length; i++)
             {
                 kernels[i] = module.Get($"skinny_gemm_{name}_{RowBlocks[i]}");
-                kernels[i].AllowShared(SharedBytes(i));
+                kernels[i].AllowShared(SharedBytes(kernels[i], i));
             }
 
             return kernels;
@@ -81,9 +88,20 @@ public sealed class SkinnyGemmKernel
         return rows <= 8 ? 0 : rows <= 16 ? 1 : rows <= 32 ? 2 : 3;
     }
 
-    private static int SharedBytes(int variant) => Warps * TilesPerBlock[variant] * RowBlocks[variant] * 128 * sizeof(float);
+    private static int SharedBytes(Kernel kernel, int variant)
+    {
+        var rowBlocks = RowBlocks[variant];
+        if (variant >= RingVariants)
+        {
+            return Warps * TilesPerBlock * rowBlocks * 128 * sizeof(float);
+        }
 
-    private static void Launch(
+        // as in skinny_ring.cuh: stages of 64 columns of 16 weight rows and of x, then two sets of partial results
+        var stages = (kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks;
+        return Warps * ((stages * (16 + (8 * rowBlocks)) * 128) + (2 * rowBlocks * 128 * sizeof(float)));
+    }
+
+    private void Launch(
         Kernel[] kernels,
         CudaStream stream,
         DevicePtr<ushort> weight,
@@ -102,8 +120,12 @@ public sealed class SkinnyGemmKernel
         ArgumentOutOfRangeException.ThrowIfNotEqual(k % 32, 0);
         var variant = Variant(rows);
         var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows, Stride = stride == 0 ? n : stride };
-        var rowsPerBlock = tileRows * TilesPerBlock[variant];
-        kernels[variant].Launch(stream, new Extent((n + rowsPerBlock - 1) / rowsPerBlock), new Extent(32 * Warps), SharedBytes(variant), arguments);
+        var ring = variant < RingVariants;
+        var rowsPerBlock = ring ? tileRows : tileRows * TilesPerBlock;
+        var blocks = (n + rowsPerBlock - 1) / rowsPerBlock;
+        kernels[variant].Launch(
+            stream, new Extent(ring ? Math.Min(blocks, _multiprocessors) : blocks), new Extent(32 * Warps), SharedBytes(kernels[variant], variant), arguments,
+            overlap: true);
     }
 
     private struct Arguments

@@ -7,12 +7,14 @@
 //             add:    [B, N] bf16   y += (the residual stream), in place
 //             swiglu: [B, F] bf16   silu(gate) * up
 //             float:  [B, N] f32    logits
-// grid (ceil(N / (16 * TILES)); swiglu: F / (8 * TILES))  block 256  smem 8 * TILES * NB * 512 B
+// grid up to 16 rows, skinny_ring.cuh: (SMS)  block 256  smem 8 * (STAGES * (16 + 8 * NB) * 128 + 2 * NB * 512) B
+//      above: (ceil(N / 32); swiglu: F / 16)  block 256  smem 16 * NB * 512 B
 // math f32 accumulation in matrix instructions; the 8 warps split K in a way that depends on K alone and are added in order,
 //      so a row's result is the same bits for every B and NB
 // cost 2 * N * K bytes of weights; nothing else matters up to about 32 rows
 // defs none beyond the layout checks · oracle Reference.MatMul · launcher SkinnyGemmKernel
 #include "bf16.cuh"
+#include "chain.cuh"
 #include "matrix.cuh"
 
 struct Args {
@@ -43,12 +45,57 @@ constexpr int WARPS = 8;
 constexpr int STEPS = 4;  // k advances by 32 a step; a warp takes 128 at a time
 constexpr int CHUNK = STEPS * 32;
 
+// Adds the warps' parts of a block of TILES tiles in order and stores it. partial [WARPS, TILES * NB * 4, 32]; n0 = first output of the block.
+template <int NB, int TILES, Epilogue EPILOGUE>
+__device__ __forceinline__ void finish_tile(const Args& args, const float* partial, int n0) {
+    constexpr int ROWS = EPILOGUE == SWIGLU ? 8 : 16;
+    constexpr int VALUES = TILES * NB * 128;
+    auto total = [&](int index) {
+        float sum = 0.f;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++)
+            sum += partial[w * VALUES + index];
+        return sum;
+    };
+    // element e of lane l in tile (i, b): weight row l / 4 (+ 8 when e >= 2), column 2 * (l % 4) + e % 2 of the eight rows of x
+    constexpr int OUTPUTS = EPILOGUE == SWIGLU ? VALUES / 2 : VALUES;
+    for (int index = threadIdx.x; index < OUTPUTS; index += WARPS * 32) {
+        int l = index & 31, e, tile;
+        if (EPILOGUE == SWIGLU) {
+            e = (index >> 5) & 1, tile = index >> 6;
+        } else {
+            e = (index >> 5) & 3, tile = index >> 7;
+        }
+
+        int i = tile / NB, b = tile % NB;
+        int n = n0 + i * ROWS + (l >> 2) + (e >= 2 ? 8 : 0);
+        int row = b * 8 + (l & 3) * 2 + (e & 1);
+        if (n >= args.n || row >= args.rows)
+            continue;
+        float value = total((tile * 4 + e) * 32 + l) + (args.bias ? widen(args.bias[n]) : 0.f);
+        i64 at = (i64)row * args.stride + n;
+        if (EPILOGUE == SWIGLU) {
+            float up = total((tile * 4 + e + 2) * 32 + l) + (args.bias ? widen(args.bias[args.n + n]) : 0.f);
+            ((u16*)args.y)[at] = narrow(value / (1.f + __expf(-value)) * up);
+        } else if (EPILOGUE == STORE) {
+            ((u16*)args.y)[at] = narrow(value);
+        } else if (EPILOGUE == ADD) {
+            u16* y = (u16*)args.y;
+            y[at] = narrow(widen(__ldcg(y + at)) + value);
+        } else {
+            ((float*)args.y)[at] = value;
+        }
+    }
+}
+
 // The dot product does not care about the order of k: lane (g, t) loads 16 bytes of row g at k + 8 t, and the four words serve as the
 // fragments of two 16-wide matrix steps, for weights and x alike. TILES tiles of 16 weight rows a block; LOADS k-steps in flight.
 template <int NB, int TILES, int LOADS, Epilogue EPILOGUE>
 __device__ __forceinline__ void skinny(const Args& args) {
     extern __shared__ float partial[];  // [WARPS, TILES * NB * 4, 32]
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    release_successor();
+    wait_predecessor();
     int k_size = args.k;
     constexpr int ROWS = EPILOGUE == SWIGLU ? 8 : 16;
     int n0 = blockIdx.x * (ROWS * TILES);
@@ -116,43 +163,7 @@ __device__ __forceinline__ void skinny(const Args& args) {
                 partial[((warp * TILES * NB + i * NB + b) * 4 + e) * 32 + lane] = c[i][b][e];
     __syncthreads();
 
-    constexpr int VALUES = TILES * NB * 128;
-    auto total = [&](int index) {
-        float sum = 0.f;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++)
-            sum += partial[w * VALUES + index];
-        return sum;
-    };
-    // element e of lane l in tile (i, b): weight row l / 4 (+ 8 when e >= 2), column 2 * (l % 4) + e % 2 of the eight rows of x
-    constexpr int OUTPUTS = EPILOGUE == SWIGLU ? VALUES / 2 : VALUES;
-    for (int index = threadIdx.x; index < OUTPUTS; index += WARPS * 32) {
-        int l = index & 31, e, tile;
-        if (EPILOGUE == SWIGLU) {
-            e = (index >> 5) & 1, tile = index >> 6;
-        } else {
-            e = (index >> 5) & 3, tile = index >> 7;
-        }
-
-        int i = tile / NB, b = tile % NB;
-        int n = n0 + i * ROWS + (l >> 2) + (e >= 2 ? 8 : 0);
-        int row = b * 8 + (l & 3) * 2 + (e & 1);
-        if (n >= args.n || row >= args.rows)
-            continue;
-        float value = total((tile * 4 + e) * 32 + l) + (args.bias ? widen(args.bias[n]) : 0.f);
-        i64 at = (i64)row * args.stride + n;
-        if (EPILOGUE == SWIGLU) {
-            float up = total((tile * 4 + e + 2) * 32 + l) + (args.bias ? widen(args.bias[args.n + n]) : 0.f);
-            ((u16*)args.y)[at] = narrow(value / (1.f + __expf(-value)) * up);
-        } else if (EPILOGUE == STORE) {
-            ((u16*)args.y)[at] = narrow(value);
-        } else if (EPILOGUE == ADD) {
-            u16* y = (u16*)args.y;
-            y[at] = narrow(widen(y[at]) + value);
-        } else {
-            ((float*)args.y)[at] = value;
-        }
-    }
+    finish_tile<NB, TILES, EPILOGUE>(args, partial, n0);
 }
 
 #define SKINNY(NB, TILES, LOADS, BLOCKS, NAME, EPILOGUE)                                                                     \
@@ -165,7 +176,7 @@ __device__ __forceinline__ void skinny(const Args& args) {
     SKINNY(NB, TILES, LOADS, BLOCKS, swiglu, SWIGLU) \
     SKINNY(NB, TILES, LOADS, BLOCKS, float, FLOAT)
 
-SKINNY_ALL(1, 1, 4, 2)
-SKINNY_ALL(2, 1, 4, 2)
 SKINNY_ALL(4, 2, 2, 2)
 SKINNY_ALL(8, 2, 2, 1)
+
+#include "skinny_ring.cuh"
