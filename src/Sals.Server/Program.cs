@@ -9,6 +9,7 @@ var verbs = new[]
     BenchCommand.Create(),
     CalibrateCommand.Create(),
     EvalCommand.Create(),
+    AnalyzeCommand.Create(),
     LoadCommand.Create(),
 };
 

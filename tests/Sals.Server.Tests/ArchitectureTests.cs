@@ -86,6 +86,26 @@ public partial class ArchitectureTests
         }
     }
 
+    /// <summary>SECURITY.md promises it: nothing is deserialized into objects of the sender's choice, started or fetched.</summary>
+    [Fact]
+    public void No_serializer_of_objects_and_no_process_from_requests()
+    {
+        Assert.All(Sources("src"), source => Assert.DoesNotMatch(@"BinaryFormatter|Process\.Start\(|ProcessStartInfo|Assembly\.Load|Activator\.Create|TcpClient", source.Text));
+        // the load generator and sals eval ask servers that the command line names
+        Assert.All(Sources("src").Where(source => !source.Path.StartsWith("src/Sals.Server/Load/", StringComparison.Ordinal) && !source.Path.StartsWith("src/Sals.Server/Commands/", StringComparison.Ordinal)),
+            source => Assert.DoesNotMatch("HttpClient|WebRequest", source.Text));
+    }
+
+    [Fact]
+    public void Every_test_that_the_security_document_names_exists()
+    {
+        var tests = Sources("tests").Select(source => source.Text).ToArray();
+        var named = Regex.Matches(File.ReadAllText(Path.Combine(Root, "SECURITY.md")), @"`(?<class>\w+Tests)\.(?<test>\w+)`");
+        Assert.InRange(named.Count, 25, 200);
+        Assert.All(named, match => Assert.Contains(tests, text =>
+            Regex.IsMatch(text, $@"class {match.Groups["class"].Value}\b") && text.Contains($" {match.Groups["test"].Value}(", StringComparison.Ordinal)));
+    }
+
     [GeneratedRegex(@"^\s*[^/\s].*\bunsafe\b|^\s*unsafe\b", RegexOptions.Multiline)]
     private static partial Regex Unsafe();
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Backends.Cuda.Benchmarks;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
@@ -36,7 +37,7 @@ public static class CudaBenchCommand
         HelpName = "PRESET",
         AllowMultipleArgumentsPerToken = true,
         DefaultValueFactory = _ => ["dense"],
-        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas: sals-25,latents=int8.",
+        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas and a name of its own before a colon: int8:sals-25,latent_format=int8,centred=true.",
     };
 
     public static Command Step()
@@ -44,16 +45,22 @@ public static class CudaBenchCommand
         var batches = Numbers("--batches", [1, 8], "Rows of a step.");
         var contexts = Numbers("--contexts", [4096, 32768], "Tokens that each row reads.");
         var steps = new Option<int>("--steps") { HelpName = "N", DefaultValueFactory = _ => 64, Description = "Steps of which the mean counts; 64 are one page of every row." };
-        var command = new Command("step", "Time decode steps on the GPU, on cache pages of random numbers.") { batches, contexts, steps, Caches, Kernels, Json };
+        var fill = new Option<bool>("--fill") { Description = "Measure the largest batch that the cache holds at each context, too; at most 256 rows." };
+        var command = new Command("step", "Time decode steps on the GPU, on cache pages of random numbers.") { batches, contexts, fill, steps, Caches, Kernels, Json };
         command.SetAction(new SettingOptions(command), (values, parsed, _) => Task.FromResult(Run(new SalsOptions(values), parsed, (options, model, cache, report) =>
         {
             var rows = parsed.GetValue(batches)!;
             var lengths = parsed.GetValue(contexts)!;
             var count = parsed.GetValue(steps);
-            using var bench = new CudaBench(model.Weights, options with { Slots = rows.Max(), MaxModelLength = lengths.Max() }, cache, report.Measured);
-            var points = rows.SelectMany(batch => lengths.Select(context => (batch, context)));
-            return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels))
-                ?? throw new SettingException($"--batches {p.batch} --contexts {p.context}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold them"))], []);
+            using var bench = new CudaBench(model.Weights, options with { Slots = parsed.GetValue(fill) ? CudaBackend.MaxSlots : rows.Max(), MaxModelLength = lengths.Max() }, cache, report.Measured);
+            var points = rows.Concat(parsed.GetValue(fill) ? [0] : []).SelectMany(batch => lengths.Select(context => (batch, context)));
+            return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels)) ?? TooLarge(p.batch, p.context)).OfType<StepFigure>()], []);
+
+            StepFigure? TooLarge(int batch, int context)
+            {
+                Console.Error.WriteLine($"left out: {cache}, {batch} rows of {context} tokens do not fit the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)}");
+                return null;
+            }
         })));
         return command;
     }
@@ -93,7 +100,7 @@ public static class CudaBenchCommand
         {
             var found = NativeLibraries.Probe();
             var gpu = found.Usable ? found.Devices.First(device => device.Problem is null) : throw new SettingException($"sals bench op: {DevicePlan.Missing(found)}");
-            var options = new Engine.Backends.Cuda.CudaBackendOptions { Device = gpu.Ordinal, MaxModelLength = 1, Spec = LatentSpec.Dense(1), KernelCacheFolder = KernelCache.DefaultFolder };
+            var options = new CudaBackendOptions { Device = gpu.Ordinal, MaxModelLength = 1, Spec = LatentSpec.Dense(1), KernelCacheFolder = KernelCache.DefaultFolder };
             var (device, ceilings) = CudaCeilings.Measure(gpu.Ordinal, options.KernelCacheFolder);
             var figures = new List<OperatorFigure>();
             foreach (var shape in parsed.GetValue(heads)!)
@@ -106,7 +113,8 @@ public static class CudaBenchCommand
 
                 foreach (var cache in parsed.GetValue(Caches)!)
                 {
-                    figures.AddRange(OperatorBench.Run(queries, keys, cache, Words(cache), parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
+                    var (label, words) = Words(cache);
+                    figures.AddRange(OperatorBench.Run(queries, keys, label, words, parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
                 }
             }
 
@@ -117,10 +125,15 @@ public static class CudaBenchCommand
 
     private static string Today => DateTime.UtcNow.ToString("yyyy-MM-dd", null);
 
-    private static string[] Words(string cache) => cache.Split(',', StringSplitOptions.RemoveEmptyEntries);
+    /// <summary>[LABEL:]PRESET[,KEY=VALUE]...</summary>
+    private static (string Label, string[] Words) Words(string cache)
+    {
+        var colon = cache.IndexOf(':', StringComparison.Ordinal);
+        return (colon < 0 ? cache : cache[..colon], cache[(colon + 1)..].Split(',', StringSplitOptions.RemoveEmptyEntries));
+    }
 
     private static int Run(
-        SalsOptions options, ParseResult parsed, Func<Engine.Backends.Cuda.CudaBackendOptions, ModelFolder, string, CudaBenchReport, CudaBenchReport> measure)
+        SalsOptions options, ParseResult parsed, Func<CudaBackendOptions, ModelFolder, string, CudaBenchReport, CudaBenchReport> measure)
     {
         return Guarded(() =>
         {
@@ -130,11 +143,11 @@ public static class CudaBenchCommand
             var report = new CudaBenchReport(Today, "", options.Model ?? ModelOpener.EmbeddedName, new CudaCeilings(0, 0, 0, 0), 0, [], [], []);
             foreach (var cache in parsed.GetValue(Caches)!)
             {
-                var words = Words(cache);
+                var (label, words) = Words(cache);
                 var settings = CacheSettings.Resolve(
                     options with { KvCache = words[0], CacheSettings = words[1..] }, path, folder, null, gpu: true, StartCalibration.ForThisProcess, Console.Error.WriteLine);
                 var cuda = BackendPlan.CudaOptions(options, folder.Config, settings.Spec, folder.Config.VocabularySize, plan.Gpu!);
-                report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, cache, report);
+                report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, label, report);
             }
 
             return Finish(report, parsed);

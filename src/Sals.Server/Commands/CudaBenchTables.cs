@@ -21,12 +21,12 @@ internal static class CudaBenchTables
         console.WriteLine(Text($"this GPU now: {ceilings.ReadBytesPerSecond / 1e12:0.00} TB/s reading, {ceilings.CopyBytesPerSecond / 1e12:0.00} TB/s copying, {ceilings.MatrixFlopsPerSecond / 1e12:0} TFLOP/s bf16, {ceilings.GraphGapMicroseconds:0.00} us an empty kernel"));
         if (report.Steps.Count > 0)
         {
-            var table = Table("cache", "rows", "context", "ms a step", "slowest", "graph ms", "host us", "tokens/s", "weights", "cache read", "pages", "TB/s", "of reading");
+            var table = Table("cache", "rows", "context", "ms a step", "slowest", "graph ms", "host us", "tokens/s", "weights", "cache read", "pages", "compression", "TB/s", "of reading");
             foreach (var s in report.Steps)
             {
                 table.AddRow(s.Cache, Text($"{s.Batch}"), Text($"{s.Context:#,0}"), Text($"{s.StepMilliseconds:0.000}"), Text($"{s.SlowestMilliseconds:0.000}"), Text($"{s.DeviceMilliseconds:0.000}"),
                     Text($"{s.HostMicroseconds:0}"), Text($"{s.Batch / s.StepMilliseconds * 1e3:#,0}"), MemoryBudget.Bytes(s.WeightBytes), MemoryBudget.Bytes(s.CacheBytes),
-                    MemoryBudget.Bytes(s.PageBytes), Text($"{s.BytesPerSecond / 1e12:0.00}"), Text($"{s.FloorShare:0.0%}"));
+                    MemoryBudget.Bytes(s.PageBytes), Text($"{s.Compression:0.00}"), Text($"{s.BytesPerSecond / 1e12:0.00}"), Text($"{s.FloorShare:0.0%}"));
             }
 
             console.Write(table);

@@ -42,17 +42,23 @@ public sealed record BackendPlan(ElementType ExactType, string Device, string Bu
             () => new CpuBackend(folder.Weights, cpu));
     }
 
-    /// <exception cref="SettingException">A length does not fit the model. What does not fit memory is found when the backend is made.</exception>
+    /// <exception cref="SettingException">A length does not fit the model. Or the model does not fit the GPU's memory, even if nobody else used it.</exception>
     public static BackendPlan Cuda(SalsOptions options, ModelFolder folder, LatentSpec spec, LatentBasis? basis, int vocabulary, DeviceProbe gpu, Action<string> say)
     {
         var cuda = CudaOptions(options, folder.Config, spec, vocabulary, gpu) with { Basis = basis, LoadProgress = WeightProgress.ForThisProcess(say).Report };
+        var memory = CudaBackend.PlanMemory(folder.Weights, cuda, gpu.MemoryBytes);
+        if (!memory.Fits)
+        {
+            throw new SettingException(string.Create(CultureInfo.InvariantCulture,
+                $"--device cuda: weights {MemoryBudget.Bytes(memory.WeightBytes)}, slots and prefill lanes {MemoryBudget.Bytes(memory.WorkBytes)} and the cache of one sequence of {memory.MaxModelLength:#,0} tokens do not fit {options.GpuMemoryUtilization:0.##} of the {MemoryBudget.Bytes(gpu.MemoryBytes)} of {gpu.Name}; lower --max-model-len or --max-num-seqs, raise --gpu-memory-utilization, or give it a smaller model"));
+        }
+
         var length = string.Create(CultureInfo.InvariantCulture, $"max-model-len {(cuda.ShortenToFit ? "at most " : "")}{cuda.MaxModelLength:#,0}");
         return new BackendPlan(
             ElementType.BFloat16,
             $"Device: cuda {gpu.Ordinal}, {gpu.Name} ({gpu.Architecture}, {MemoryBudget.Bytes(gpu.MemoryBytes)}); {length}; cache {spec.Describe()}",
-            options.KvCacheBytes is { } bytes
-                ? $"KV cache: {MemoryBudget.Bytes(bytes)}"
-                : string.Create(CultureInfo.InvariantCulture, $"KV cache: what {options.GpuMemoryUtilization:0.##} of {MemoryBudget.Bytes(gpu.MemoryBytes)} leaves beside weights and workspace"),
+            string.Create(CultureInfo.InvariantCulture,
+                $"GPU memory: weights {MemoryBudget.Bytes(memory.WeightBytes)}, slots and prefill lanes {MemoryBudget.Bytes(memory.WorkBytes)}, KV cache about {MemoryBudget.Bytes(memory.CacheBytes)} of {MemoryBudget.Bytes(gpu.MemoryBytes)} (--gpu-memory-utilization {options.GpuMemoryUtilization:0.##})"),
             [],
             () => new CudaBackend(folder.Weights, cuda));
     }

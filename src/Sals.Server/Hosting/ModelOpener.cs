@@ -36,7 +36,7 @@ public static class ModelOpener
             var device = DevicePlan.For(options, config, NativeLibraries.Probe);
             var root = options.Model ?? EmbeddedName;
             var vocabulary = Math.Min(config.VocabularySize, tokenizer?.VocabularySize ?? config.VocabularySize);
-            var cache = CacheSettings.Resolve(options, path, folder, tokenizer, device.Gpu is not null, calibration, say);
+            var cache = CacheSettings.Resolve(options, path, folder, tokenizer, device.Gpu is not null, calibration with { Device = device }, say);
             var (spec, basis) = (cache.Spec, cache.Basis);
             var backend = device.Gpu is { } gpu ? BackendPlan.Cuda(options, folder, spec, basis, vocabulary, gpu, say) : BackendPlan.Cpu(options, folder, spec, basis, vocabulary);
             var template = tokenizer is null ? null : ChatTemplate.Load(path, options.ChatTemplateFile);

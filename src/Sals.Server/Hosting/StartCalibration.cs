@@ -1,5 +1,4 @@
 using System.Globalization;
-using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Text;
@@ -10,10 +9,10 @@ namespace Sals.Server.Hosting;
 /// Makes the basis of a model that brings none, once, from bundled text; the next start finds the file. Capped in tokens and time: all of it is done within
 /// the caps or nothing is, so that a basis never depends on how busy the machine was.
 /// </summary>
-/// <param name="textFile">Text, form feeds between documents.</param>
-/// <param name="folder">Where bases lie, one file a model fingerprint.</param>
-/// <param name="limit">Longest calibration.</param>
-public sealed class StartCalibration(string textFile, string folder, TimeSpan limit, TimeProvider time)
+/// <param name="TextFile">Text, form feeds between documents.</param>
+/// <param name="Folder">Where bases lie, one file a model fingerprint.</param>
+/// <param name="Limit">Longest calibration.</param>
+public sealed record StartCalibration(string TextFile, string Folder, TimeSpan Limit, TimeProvider Time)
 {
     /// <summary>Tokens for each channel of the joint keys: enough that the second moment is settled in every direction that is kept.</summary>
     private const int TokensPerChannel = 64;
@@ -26,6 +25,9 @@ public sealed class StartCalibration(string textFile, string folder, TimeSpan li
         TimeSpan.FromMinutes(2),
         TimeProvider.System);
 
+    /// <summary>What it runs on.</summary>
+    public DevicePlan Device { get; init; } = new(Gpu: null);
+
     /// <summary>sals/bases under XDG_CACHE_HOME, else under ~/.cache.</summary>
     public static string FolderOf(Func<string, string?> variable)
     {
@@ -35,7 +37,7 @@ public sealed class StartCalibration(string textFile, string folder, TimeSpan li
     }
 
     /// <summary>Where the basis of these weights is, once it has been made.</summary>
-    public string FileOf(string modelFingerprint) => Path.Combine(folder, $"{modelFingerprint}.safetensors");
+    public string FileOf(string modelFingerprint) => Path.Combine(Folder, $"{modelFingerprint}.safetensors");
 
     /// <summary>Writes <see cref="FileOf"/>, atomically.</summary>
     /// <param name="rank">Vectors kept per layer.</param>
@@ -50,8 +52,8 @@ public sealed class StartCalibration(string textFile, string folder, TimeSpan li
         CalibrationText text;
         try
         {
-            text = CalibrationText.Cut([File.ReadAllText(textFile)], tokenizer, Math.Max(1, TokensPerChannel * config.KeyWidth / length), length);
-            Directory.CreateDirectory(folder);
+            text = CalibrationText.Cut([File.ReadAllText(TextFile)], tokenizer, Math.Max(1, TokensPerChannel * config.KeyWidth / length), length);
+            Directory.CreateDirectory(Folder);
         }
         catch (Exception e) when (e is ArgumentException or IOException or UnauthorizedAccessException)
         {
@@ -59,20 +61,20 @@ public sealed class StartCalibration(string textFile, string folder, TimeSpan li
         }
 
         say(string.Create(CultureInfo.InvariantCulture,
-            $"No basis for this model: calibrating once on {text.TokenCount:#,0} tokens of bundled text, at most {limit.TotalSeconds:0} s, into {file}; better for your own text: {command}"));
-        using var backend = new CpuBackend(model.Weights, new CpuBackendOptions { Slots = 1, MaxModelLength = length, CacheBytes = 1, Spec = LatentSpec.Dense(config.LayerCount) });
+            $"No basis for this model: calibrating once on {text.TokenCount:#,0} tokens of bundled text, at most {Limit.TotalSeconds:0} s, into {file}; better for your own text: {command}"));
+        using var backend = CalibrationBackend.Open(model, Device, length);
         using var stop = new CancellationTokenSource();
         var state = $"{file}.{Environment.ProcessId}.state";
-        var started = time.GetTimestamp();
+        var started = Time.GetTimestamp();
         var begun = started;
         try
         {
-            new Calibrator(backend, config, modelFingerprint, text, rank, state) { Progress = Watch, SaveInterval = Timeout.InfiniteTimeSpan }.Run(file, time, stop.Token);
+            new Calibrator(backend, config, modelFingerprint, text, rank, state) { Progress = Watch, SaveInterval = Timeout.InfiniteTimeSpan }.Run(file, Time, stop.Token);
         }
         catch (OperationCanceledException)
         {
             throw new SettingException(string.Create(CultureInfo.InvariantCulture,
-                $"--kv-cache: there is no basis, and calibrating this model takes longer than the {limit.TotalSeconds:0} s that a start may; make one with: {command}"));
+                $"--kv-cache: there is no basis, and calibrating this model takes longer than the {Limit.TotalSeconds:0} s that a start may; make one with: {command}"));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -89,15 +91,15 @@ public sealed class StartCalibration(string textFile, string folder, TimeSpan li
         // stops as soon as the stage's pace says that the limit will be passed; the first item alone, with cold code, says little
         void Watch(CalibrationProgress progress)
         {
-            var expected = time.GetElapsedTime(started, begun) + (time.GetElapsedTime(begun) / progress.Done * progress.Total);
-            if (time.GetElapsedTime(started) > limit || (progress.Done > 1 && expected > limit))
+            var expected = Time.GetElapsedTime(started, begun) + (Time.GetElapsedTime(begun) / progress.Done * progress.Total);
+            if (Time.GetElapsedTime(started) > Limit || (progress.Done > 1 && expected > Limit))
             {
                 stop.Cancel();
             }
 
             if (progress.Done == progress.Total)
             {
-                begun = time.GetTimestamp();
+                begun = Time.GetTimestamp();
             }
         }
     }

@@ -13,6 +13,9 @@ internal static partial class PromQuery
 
     private static readonly string[] Words = ["sum", "max", "rate", "changes", "histogram_quantile", "and"];
 
+    /// <summary>The metrics an expression asks for.</summary>
+    public static IEnumerable<string> Metrics(string expression) => Selector().Matches(expression).Select(match => match.Groups["metric"].Value);
+
     /// <summary>One sentence for each metric, label or label value that <paramref name="exposition"/> lacks; empty = all there.</summary>
     /// <param name="legend">Legend of a panel: its {{label}} must exist too.</param>
     public static IEnumerable<string> Problems(string expression, Exposition exposition, string legend = "")

@@ -177,8 +177,27 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
 
     public void AccumulateKeyCovariance(ReadOnlySpan<int> tokens, CovarianceSet keys)
     {
+        int queryWidth = _model.QueryWidth, width = queryWidth + _model.KeyWidth;
+        var block = Array.Empty<float>();
+        Visit(tokens, (layer, _, rows) =>
+        {
+            var count = rows.Length / width;
+            Array.Resize(ref block, count * _model.KeyWidth);
+            for (var t = 0; t < count; t++)
+            {
+                rows.Slice((t * width) + queryWidth, _model.KeyWidth).CopyTo(block.AsSpan(t * _model.KeyWidth));
+            }
+
+            keys.Add(layer, block);
+        });
+    }
+
+    /// <summary>Runs one sequence through all layers and shows each layer's queries and keys before rope (after bias and norm), in order of position.</summary>
+    /// <param name="tokens">1 .. <see cref="MaxCalibrationLength"/> ids.</param>
+    public void Visit(ReadOnlySpan<int> tokens, QueryKeyVisitor visitor)
+    {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(tokens.Length, MaxCalibrationLength);
-        _forward.AccumulateKeys(tokens, keys);
+        _forward.Visit(tokens, visitor);
     }
 
     public int SequenceGroup => 1;
@@ -365,6 +384,11 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
     /// <param name="TargetToken">As in <see cref="DecodeRow"/>.</param>
     private readonly record struct SampledRow(int Slot, int FinalRow, int TargetToken);
 }
+
+/// <summary>Sees some tokens of a sequence in one layer.</summary>
+/// <param name="first">Position of the first of them.</param>
+/// <param name="rows">[tokens, HQ + HK, DH], queries and keys before rope; valid during the call.</param>
+public delegate void QueryKeyVisitor(int layer, int first, ReadOnlySpan<float> rows);
 
 /// <summary>Bytes that the CPU backend holds.</summary>
 /// <param name="Weights">Packed matrices.</param>

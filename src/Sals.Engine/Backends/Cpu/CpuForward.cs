@@ -67,7 +67,7 @@ internal sealed class CpuForward
     private int _first;
     private int _skip;
     private bool _selects;
-    private float[]? _keysBeforeRope;
+    private float[]? _beforeRope;
 
     /// <param name="sparse">The compressed layers' part; null when every layer is dense.</param>
     public CpuForward(ModelConfig model, CpuWeights weights, RopeTable rope, CpuCache cache, WorkerTeam team, CpuLane[] lanes, int slots, CpuSparse? sparse)
@@ -241,11 +241,12 @@ internal sealed class CpuForward
         PrefillBlock(first, count, endsPrompt: false);
     }
 
-    /// <summary>Runs a sequence through all layers in the first lane, without touching pages, and adds each layer's keys before rope to <paramref name="set"/>.</summary>
-    public void AccumulateKeys(ReadOnlySpan<int> tokens, CovarianceSet set)
+    /// <summary>Runs a sequence through all layers in the first lane, without touching pages, and shows each layer's queries and keys before rope.</summary>
+    public void Visit(ReadOnlySpan<int> tokens, QueryKeyVisitor visitor)
     {
         (_lane, _laneOffset) = (Lanes[0], 0);
-        _keysBeforeRope = new float[BlockRows * _model.KeyWidth];
+        int width = _model.QueryWidth + _model.KeyWidth;
+        _beforeRope = new float[BlockRows * width];
         for (var t = 0; t < tokens.Length; t++)
         {
             _weights.Embedding.ReadRow(tokens[t], _lane.Hidden.AsSpan(t * H, H));
@@ -257,11 +258,11 @@ internal sealed class CpuForward
             {
                 var count = Math.Min(BlockRows, tokens.Length - first);
                 PrefillBlock(first, count, endsPrompt: false);
-                set.Add(_layer, _keysBeforeRope.AsSpan(0, count * _model.KeyWidth));
+                visitor(_layer, first, _beforeRope.AsSpan(0, count * width));
             }
         }
 
-        _keysBeforeRope = null;
+        _beforeRope = null;
     }
 
     /// <summary>Keeps a layer of a prompt for the share, which gets it when the last layer is there.</summary>
@@ -400,8 +401,8 @@ internal sealed class CpuForward
 
     /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
     /// <param name="scored">Decode row whose scoring query is completed on the way; -1 = none.</param>
-    /// <param name="keysBeforeRope">[HK, DH], receives the keys that calibration looks at; empty otherwise.</param>
-    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> keysBeforeRope)
+    /// <param name="beforeRope">[HQ + HK, DH], receives the queries and keys that calibration looks at; empty otherwise.</param>
+    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> beforeRope)
     {
         var layer = _weights.Layers[_layer];
         if (layer.QueryKeyValueBias is { } bias)
@@ -418,9 +419,9 @@ internal sealed class CpuForward
             _sparse!.FinishQuery(_layer, scored, worker, queries);
         }
 
-        if (keysBeforeRope.Length > 0)
+        if (beforeRope.Length > 0)
         {
-            keys.CopyTo(keysBeforeRope);
+            row[..beforeRope.Length].CopyTo(beforeRope);
         }
 
         Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
@@ -466,10 +467,11 @@ internal sealed class CpuForward
     private void FinishPrefillRows(int block, int worker)
     {
         var d = _model.KeyWidth;
+        var shown = _model.QueryWidth + d;
         for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
         {
             var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-            FinishQueryKeyValue(row, _first + r, -1, worker, _keysBeforeRope is null ? [] : _keysBeforeRope.AsSpan(r * d, d));
+            FinishQueryKeyValue(row, _first + r, -1, worker, _beforeRope is null ? [] : _beforeRope.AsSpan(r * shown, shown));
             _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
         }
     }

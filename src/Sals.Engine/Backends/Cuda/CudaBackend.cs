@@ -22,6 +22,9 @@ public sealed class CudaBackend : IStepBackend
     /// <summary>Capacity of the second lane, for prompts that need not wait behind a long one.</summary>
     private const int ShortLane = 16384;
 
+    /// <summary>About what the driver takes for a context, before anything is allocated.</summary>
+    private const long ContextBytes = 512L << 20;
+
     private readonly ModelConfig _model;
     private readonly List<IDisposable> _owned = [];
     private readonly CudaStream _stream;
@@ -119,6 +122,11 @@ public sealed class CudaBackend : IStepBackend
         : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."
         : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."
         : null;
+
+    /// <summary>How the memory of a GPU of <paramref name="deviceBytes"/> would be divided; touches no device.</summary>
+    public static CudaMemoryPlan PlanMemory(ModelWeights weights, CudaBackendOptions options, long deviceBytes) =>
+        new CudaBudget(weights, new PageLayout(weights.Config, options.Spec, ElementType.BFloat16), options, Chunk)
+            .Plan((long)(deviceBytes * options.MemoryUtilization) - ContextBytes - CudaBudget.Headroom);
 
     internal static int[] LaneLengths(int maxModelLength) => [maxModelLength, Math.Min(maxModelLength, ShortLane)];
 

@@ -5,6 +5,12 @@ using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
 
+/// <summary>How a GPU's memory would be divided, if nobody else used it.</summary>
+/// <param name="WorkBytes">Slots, prefill lanes, activations and bases.</param>
+/// <param name="MaxModelLength">Tokens of the longest sequence, shortened if that is allowed.</param>
+/// <param name="Fits">Whether one such sequence can be served.</param>
+public sealed record CudaMemoryPlan(long WeightBytes, long WorkBytes, long CacheBytes, int MaxModelLength, bool Fits);
+
 /// <summary>
 /// How the device's memory is divided, before any of it is taken: weights, slots and activations are fixed by the options and the longest sequence,
 /// pages get the rest, and one sequence of the longest length must always fit.
@@ -12,7 +18,7 @@ namespace Sals.Engine.Backends.Cuda;
 internal sealed class CudaBudget
 {
     /// <summary>Left to the driver and the libraries: modules, graphs, handles.</summary>
-    private const long Headroom = 256L << 20;
+    public const long Headroom = 256L << 20;
 
     private readonly ModelWeights _weights;
     private readonly PageLayout _layout;
@@ -59,6 +65,15 @@ internal sealed class CudaBudget
         var free = device.FreeBytes;
         var others = device.MemoryBytes - free;
         return Math.Min(free, (long)(device.MemoryBytes * options.MemoryUtilization) - others) - Headroom;
+    }
+
+    /// <summary>What would be taken of <paramref name="free"/> bytes.</summary>
+    public CudaMemoryPlan Plan(long free)
+    {
+        var length = MaxModelLength(free);
+        var weights = CudaWeights.BytesOf(_weights, _layout.Spec);
+        var work = FixedBytes(length) - weights;
+        return new CudaMemoryPlan(weights, work, _options.CacheBytes ?? Math.Max(0, free - weights - work), length, Fits(length, free));
     }
 
     /// <summary>Throws unless weights, activations and the cache of one sequence fit, before any of them is taken.</summary>

@@ -12,7 +12,7 @@ public sealed record PlotSeries(string Name, IReadOnlyList<(double X, double Y)>
 /// <summary>Line plots as SVG, without script or outside resource, so that a report is one file.</summary>
 public sealed class SvgPlot
 {
-    private const double Left = 64, Right = 16, Top = 34, Bottom = 46, LegendLine = 18;
+    private const double Left = 76, Right = 16, Top = 34, Bottom = 46, LegendLine = 18;
 
     /// <summary>Told apart without red and green alone, and dark enough on white (after Okabe and Ito).</summary>
     private static readonly string[] Colours = ["#0072b2", "#d55e00", "#009e73", "#b0589a", "#8a6d00", "#3b3b3b", "#56a0c8", "#a03060", "#5f7f2f", "#7060c0"];
@@ -140,7 +140,7 @@ public sealed class SvgPlot
     private static string Label(double value) => Math.Abs(value) switch
     {
         0 => "0",
-        >= 1e6 or < 1e-4 => value.ToString("0.#e0", CultureInfo.InvariantCulture),
+        >= 1e6 or < 1e-3 => value.ToString("0.#e0", CultureInfo.InvariantCulture),
         >= 1000 => value.ToString("#,0.##", CultureInfo.InvariantCulture),
         _ => Math.Round(value, 6).ToString("0.####", CultureInfo.InvariantCulture),
     };

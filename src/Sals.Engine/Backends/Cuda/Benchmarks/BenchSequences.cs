@@ -23,6 +23,7 @@ internal sealed class BenchSequences : IDisposable
     private readonly List<(PoolKind Pool, int Page)>[] _released = [[], []];
     private readonly StepResult _result;
     private StepTicket _pending;
+    private int _pendingSet;
     private int _step;
     private bool _ahead;
 
@@ -40,13 +41,13 @@ internal sealed class BenchSequences : IDisposable
     /// <summary>Bytes of pages that the sequences hold.</summary>
     public long Bytes => _pools.UsedBytes;
 
-    /// <summary>Adds a sequence of <paramref name="length"/> tokens; false when the cache is full.</summary>
+    /// <summary>Adds a sequence of <paramref name="length"/> tokens; false when the cache or the slots are full.</summary>
     /// <param name="maxLength">What it may grow to.</param>
     public bool TryAdd(int length, int maxLength)
     {
         var slot = _sequences.Count;
         var pages = new SequencePages(_pools, _backend.Info.Spec, maxLength);
-        if (!pages.TryAdmit(length, [], 0))
+        if (slot == _backend.Info.SlotCount || !pages.TryAdmit(length, [], 0))
         {
             return false;
         }
@@ -71,6 +72,26 @@ internal sealed class BenchSequences : IDisposable
         return true;
     }
 
+    public int Count => _sequences.Count;
+
+    /// <summary>Adds sequences until the cache or the slots are full, less one so that all can grow to <paramref name="maxLength"/>; returns how many there are.</summary>
+    public int Fill(int length, int maxLength)
+    {
+        var full = false;
+        while (!full && Count < _backend.Info.SlotCount)
+        {
+            full = !TryAdd(length, maxLength);
+        }
+
+        if (full && Count > 1)
+        {
+            _sequences[^1].Pages.Release();
+            _sequences.RemoveAt(Count - 1);
+        }
+
+        return Count;
+    }
+
     /// <summary>Submits a step of one token of every sequence, and collects the one before.</summary>
     public void Step()
     {
@@ -92,7 +113,7 @@ internal sealed class BenchSequences : IDisposable
 
         var ticket = _backend.Submit(plan);
         Collect();
-        (_pending, _ahead) = (ticket, true);
+        (_pending, _pendingSet, _ahead) = (ticket, set, true);
     }
 
     /// <summary>Collects the step in flight.</summary>
@@ -102,8 +123,7 @@ internal sealed class BenchSequences : IDisposable
         {
             _backend.Collect(_pending, _result);
             _ahead = false;
-            var released = _released[(_step + 1) % 2];
-            Free(released);
+            Free(_released[_pendingSet]);
         }
     }
 

@@ -16,11 +16,13 @@ namespace Sals.Engine.Backends.Cuda.Benchmarks;
 /// <param name="HostMicroseconds">Of a step's wall time, what the backend's calls took beside waiting for the device.</param>
 /// <param name="WeightBytes">Read once a step.</param>
 /// <param name="CacheBytes">Read by all rows of a step.</param>
-/// <param name="PageBytes">Held by all sequences.</param>
+/// <param name="PageBytes">Of the pages that all sequences hold, by the allocator: reserved and partly filled ones included.</param>
+/// <param name="BasisBytes">Of all compressed layers' bases on the device.</param>
+/// <param name="Compression">What bf16 keys and values of all tokens and layers would take, over pages and bases.</param>
 /// <param name="FloorShare">Time of reading these bytes at the read rate of the run, over the step's.</param>
 public sealed record StepFigure(
     string Cache, int Batch, int Context, double StepMilliseconds, double SlowestMilliseconds, double DeviceMilliseconds, double HostMicroseconds,
-    long WeightBytes, long CacheBytes, long PageBytes, double BytesPerSecond, double FloorShare, IReadOnlyList<KernelFigure> Kernels);
+    long WeightBytes, long CacheBytes, long PageBytes, long BasisBytes, double Compression, double BytesPerSecond, double FloorShare, IReadOnlyList<KernelFigure> Kernels);
 
 /// <summary>One prompt, alone, from submission to its first token.</summary>
 /// <param name="LinearFlopsPerSecond">Products of all layers timed alone.</param>
@@ -80,13 +82,19 @@ public sealed class CudaBench : IDisposable
     public BackendInfo Info => _backend.Info;
 
     /// <summary>Null when the cache does not hold such a batch.</summary>
+    /// <param name="batch">0 = the largest that the cache holds, at most the slots.</param>
     /// <param name="steps">Measured steps; the last one reads <paramref name="context"/> tokens.</param>
     public StepFigure? Step(int batch, int context, int steps, bool kernels)
     {
         const int warmUp = 8;
         try
         {
-            for (var i = 0; i < batch; i++)
+            if (batch == 0)
+            {
+                batch = _sequences.Fill(context - steps - warmUp, context);
+            }
+
+            for (var i = _sequences.Count; i < batch; i++)
             {
                 if (!_sequences.TryAdd(context - steps - warmUp, context))
                 {
@@ -111,16 +119,19 @@ public sealed class CudaBench : IDisposable
 
             var wall = Stopwatch.GetElapsedTime(start, last).TotalMilliseconds / steps;
             var host = wall - (new TimeSpan((_backend.Queue.WaitedTicks - waited) * TimeSpan.TicksPerSecond / Stopwatch.Frequency).TotalMilliseconds / steps);
-            var held = _sequences.Bytes;
             _sequences.Collect();
+            var held = _sequences.Bytes;
             _sequences.RestoreLengths(Replayed);
             var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch));
             var figures = kernels ? Kernels(batch) : [];
             _sequences.RestoreLengths();
             var cache = batch * CacheTraffic.BytesRead(_backend.Cache.Layout, context);
             var rate = (_weightBytes + cache) / wall * 1e3;
+            var layout = _backend.Cache.Layout;
+            var bases = CudaBasis.BytesOf(layout);
+            var exact = (long)batch * context * _model.LayerCount * 2 * layout.ExactPlaneBytes / PageLayout.PageSize;
             return new StepFigure(
-                _cache, batch, context, wall, slowest * 1e3 / Stopwatch.Frequency, device, host * 1e3, _weightBytes, cache, held, rate,
+                _cache, batch, context, wall, slowest * 1e3 / Stopwatch.Frequency, device, host * 1e3, _weightBytes, cache, held, bases, (double)exact / (held + bases), rate,
                 rate / Ceilings.ReadBytesPerSecond, figures);
         }
         finally
@@ -152,7 +163,7 @@ public sealed class CudaBench : IDisposable
             var (layers, layout) = (_model.LayerCount, _backend.Cache.Layout);
             var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator);
             var together = KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, IsOperator) * 1e3 / layers;
-            var projection = Info.Spec.IsDense ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name == "skinny_gemm_store") * 1e3 / layers
+            var projection = Info.Spec.IsDense ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal)) * 1e3 / layers
                 * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
 
             // behind the length that counts: a page's worth of steps with the flush alone, and as many with nothing
