@@ -55,6 +55,12 @@ public sealed record LatentSpec
 
     public LatentFormat LatentFormat { get; init; }
 
+    /// <summary>
+    /// Keys are rebuilt as int8 latents times int8 codes of the basis, see <see cref="BasisCodes"/>: twice the rate of the tensor cores where rebuilding
+    /// is bound by them (many KV heads), for 1 to 2% more error in a key. Needs int8 latents.
+    /// </summary>
+    public bool ReconstructInt8 { get; init; }
+
     /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
     public bool Centred { get; init; }
 
@@ -79,5 +85,5 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? "dense"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} centred={(Centred ? "true" : "false")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")}");
 }

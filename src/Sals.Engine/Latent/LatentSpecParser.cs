@@ -43,6 +43,7 @@ public sealed class LatentSpecParser
         ("dense_layers", "comma-separated layers that are never compressed, counted from the end when negative; last, none and auto are words"),
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
         ("latent_format", "float32, bf16 or int8"),
+        ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("centred", "true or false: subtract the mean key before projecting"),
     ];
 
@@ -148,6 +149,7 @@ public sealed class LatentSpecParser
             ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
             DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
             LatentFormat = format,
+            ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
             Centred = Flag("centred", format == LatentFormat.Int8),
         };
         CheckTogether(spec);
@@ -174,6 +176,11 @@ public sealed class LatentSpecParser
         if (spec.LatentFormat == LatentFormat.Int8 && !spec.Centred)
         {
             _errors.Add("--sals latent_format=int8: needs centred=true, because codes are symmetric around 0.");
+        }
+
+        if (spec.ReconstructInt8 && spec.LatentFormat != LatentFormat.Int8)
+        {
+            _errors.Add($"--sals reconstruct=int8: needs latent_format=int8, found {NameOf(spec.LatentFormat)}.");
         }
 
         if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > 1024)
@@ -241,6 +248,18 @@ public sealed class LatentSpecParser
 
         _errors.Add($"--sals {key}={text}: expected true or false.");
         return otherwise;
+    }
+
+    // false for the first word, which is also the default, true for the second
+    private bool Choice(string key, string no, string yes)
+    {
+        var text = _values.GetValueOrDefault(key, no);
+        if (text != no && text != yes)
+        {
+            _errors.Add($"--sals {key}={text}: expected {no} or {yes}.");
+        }
+
+        return text == yes;
     }
 
     private LatentFormat Format(LatentFormat otherwise)

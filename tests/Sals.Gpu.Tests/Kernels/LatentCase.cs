@@ -22,6 +22,8 @@ internal sealed record LatentCase
 
     public bool Int8 { get; init; }
 
+    public bool ReconstructInt8 { get; init; }
+
     public int ValueBits { get; init; } = 4;
 
     public int ValueGroup { get; init; } = 32;
@@ -72,6 +74,7 @@ internal sealed record LatentCase
         ValueBits = ValueBits,
         ValueGroup = ValueGroup,
         LatentFormat = Format,
+        ReconstructInt8 = ReconstructInt8,
         Centred = true,
     };
 
@@ -94,6 +97,7 @@ internal sealed record LatentCase
         ValueBits = ValueBits,
         ValueGroup = ValueGroup,
         Int8 = Int8,
+        ReconstructInt8 = ReconstructInt8,
         SelectedStride = (Spec.CriticalCount(maxLength) + 31) / 32 * 32,
     };
 

@@ -196,6 +196,7 @@ public class ScoreSelectKernelTests
                 default,
                 default,
                 default,
+                default,
                 gpu.Upload<float>(_basis.Scale),
                 default,
                 gpu.Upload<float>([.. _basis.LatentMean.Take(rank).Select(m => m * calibration)]),

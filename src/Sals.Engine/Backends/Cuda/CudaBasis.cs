@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 using Sals.Kernels.Cuda.Kernels.FlushPages;
@@ -26,7 +27,8 @@ internal sealed class CudaBasis : IDisposable
             var projection = new ushort[2 * b.Vectors.Length];
             PackedProjection.Pack(b.Vectors, b.Width, projection);
             _layers[layer] = new DeviceBasis(
-                Put(Reconstruct(b, spec.LatentFormat == LatentFormat.Int8)),
+                Put(spec.ReconstructInt8 ? MemoryMarshal.AsBytes<sbyte>(b.Codes.Values).ToArray() : MemoryMarshal.AsBytes<ushort>(Reconstruct(b, spec.LatentFormat == LatentFormat.Int8)).ToArray()),
+                spec.ReconstructInt8 ? Put(b.Codes.Scales) : default,
                 Put(projection),
                 Put(b.Mean),
                 Put(b.Scale),
@@ -64,7 +66,7 @@ internal sealed class CudaBasis : IDisposable
         var spec = layout.Spec;
         var matrix = (long)layout.KeyWidth * spec.Rank;
         return DeviceArena.SizeOf<FlushedLayer>(spec.SparseLayers.Length) + spec.SparseLayers.Length
-            * (DeviceArena.SizeOf<ushort>(matrix)
+            * ((spec.ReconstructInt8 ? DeviceArena.SizeOf<byte>(matrix) + DeviceArena.SizeOf<float>(ScaleCount(layout)) : DeviceArena.SizeOf<ushort>(matrix))
                 + DeviceArena.SizeOf<ushort>(2 * matrix)
                 + DeviceArena.SizeOf<float>(layout.KeyWidth)
                 + (2 * DeviceArena.SizeOf<float>(spec.Rank))
@@ -72,6 +74,8 @@ internal sealed class CudaBasis : IDisposable
     }
 
     public void Dispose() => _arena.Dispose();
+
+    private static long ScaleCount(PageLayout layout) => (long)((layout.Spec.Rank + BasisCodes.Group - 1) / BasisCodes.Group) * layout.KeyWidth;
 
     /// <summary>U [D, R] in bf16, columns scaled for latents that are codes.</summary>
     private static ushort[] Reconstruct(LatentBasisLayer basis, bool scaled)

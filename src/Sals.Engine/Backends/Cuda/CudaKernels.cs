@@ -65,7 +65,8 @@ internal sealed class CudaKernels : IDisposable
         if (latent is not null)
         {
             ScoreSelect = new ScoreSelectKernel(_modules[11], device.Multiprocessors);
-            SparseAttend = new SparseAttendKernel(_modules[12], latent, device.Multiprocessors);
+            SparseAttend = new SparseAttendKernel(
+                _modules[12], latent, device.Multiprocessors, RopeTable.Frequencies(model.Rope, model.HeadSize), RopeTable.AttentionFactorOf(model.Rope));
             FlushPages = new FlushPagesKernel(_modules[13], latent);
             ReconstructPages = new ReconstructPagesKernel(_modules[14], latent);
             ScoringQuery = new ScoringQueryKernel(_modules[15], latent);

@@ -36,6 +36,7 @@ internal sealed class CudaSparse(
         ValueBits = spec.ValueBits,
         ValueGroup = spec.ValueGroup,
         Int8 = spec.LatentFormat == LatentFormat.Int8,
+        ReconstructInt8 = spec.ReconstructInt8,
         SelectedStride = Math.Max(32, (CacheTimeline.SelectedCount(longest, spec) + 31) / 32 * 32),
     };
 
@@ -48,7 +49,7 @@ internal sealed class CudaSparse(
         var b = basis[layer];
         kernels.ScoreSelect!.Launch(stream, qkv, stride, inputs, cache.Table(PoolKind.Latent), cache.Pages, latent, b, arena.Scores, arena.Selected, rows);
         kernels.SparseAttend!.Launch(
-            stream, qkv, stride, inputs, cache.Table(PoolKind.Hot), cache.Table(PoolKind.Latent), cache.Pages, hot, latent, arena.Selected, b.Reconstruct, b.Mean, rope, arena.Parts, o);
+            stream, qkv, stride, inputs, cache.Table(PoolKind.Hot), cache.Table(PoolKind.Latent), cache.Pages, hot, latent, arena.Selected, b, arena.Parts, o);
     }
 
     /// <summary>The scoring queries of a model that norms its queries, which no product can give; before rope.</summary>
@@ -68,7 +69,7 @@ internal sealed class CudaSparse(
     public void ReadPages(int layer, int slot, int history, DevicePtr<ushort> keys, DevicePtr<ushort> values) =>
         kernels.ReconstructPages!.Launch(
             stream, cache.Row(PoolKind.Hot, slot), cache.Row(PoolKind.Latent, slot), cache.Pages, cache.Layout.KeyOffset(layer), cache.Layout.ScoreOffset(layer),
-            CudaCache.PagesOf(history), basis[layer].Reconstruct, basis[layer].Mean, rope, keys, values);
+            CudaCache.PagesOf(history), basis[layer], rope, keys, values);
 
     /// <summary>Writes a prompt's pages of one layer from the lane as its length demands: hot, latent, or page 0 both.</summary>
     public void WritePages(int layer, int slot, int history, int length, DevicePtr<ushort> keys, DevicePtr<ushort> values)

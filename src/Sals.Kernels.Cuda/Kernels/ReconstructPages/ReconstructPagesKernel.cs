@@ -25,7 +25,8 @@ public sealed class ReconstructPagesKernel
     public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>(
         "reconstruct_pages.cu",
         ("DH", shape.HeadSize), ("HK", shape.KeyHeads), ("R", shape.Rank), ("RS", shape.ScoreRank), ("VALUE_BITS", shape.ValueBits),
-        ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0), ("SHARED_BYTES", SharedBytes(shape)));
+        ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0), ("RECONSTRUCT_INT8", shape.ReconstructInt8 ? 1 : 0),
+        ("SHARED_BYTES", SharedBytes(shape)));
 
     /// <param name="hotTable">[MAXP], the slot's row.</param>
     /// <param name="latentTable">[MAXP], the slot's row.</param>
@@ -33,8 +34,7 @@ public sealed class ReconstructPagesKernel
     /// <param name="hotOffset">Byte offset of the layer's K plane in a hot page.</param>
     /// <param name="latentOffset">Byte offset of the layer's score plane in a latent page.</param>
     /// <param name="pageCount">Pages of the prefix, from page 0; each has a hot copy or a latent one, the hot one is taken.</param>
-    /// <param name="reconstruct">[D, R] bf16: U, for int8 latents each column times its scale.</param>
-    /// <param name="mean">[D]</param>
+    /// <param name="basis">Of the layer.</param>
     /// <param name="rope">[positions, DH/2, 2], (cos, sin)</param>
     /// <param name="keys">[LANE, HK, DH] bf16, rows 0 .. 64 pageCount - 1 are written</param>
     /// <param name="values">likewise</param>
@@ -46,8 +46,7 @@ public sealed class ReconstructPagesKernel
         long hotOffset,
         long latentOffset,
         int pageCount,
-        DevicePtr<ushort> reconstruct,
-        DevicePtr<float> mean,
+        in DeviceBasis basis,
         DevicePtr<float> rope,
         DevicePtr<ushort> keys,
         DevicePtr<ushort> values)
@@ -58,8 +57,9 @@ public sealed class ReconstructPagesKernel
             HotTable = hotTable,
             LatentTable = latentTable,
             Pages = pages,
-            Reconstruct = reconstruct,
-            Mean = mean,
+            Reconstruct = basis.Reconstruct,
+            ReconstructScale = basis.ReconstructScale,
+            Mean = basis.Mean,
             Rope = rope,
             Keys = keys,
             Values = values,
@@ -69,15 +69,15 @@ public sealed class ReconstructPagesKernel
         _kernel.Launch(stream, new Extent(pageCount, _keyHeads), new Extent(Threads), _sharedBytes, arguments);
     }
 
-    private static int SharedBytes(LatentShape shape) => AttendItems.Tile * (SparseAttendKernel.LatentStride(shape)
-        + (shape.HeadSize * shape.ValueBits / 8) + 16 + (shape.ValueBits == 16 ? 0 : shape.HeadSize / shape.ValueGroup * 4));
+    private static int SharedBytes(LatentShape shape) => SparseAttendKernel.WideBytes(shape) + SparseAttendKernel.FetchBytes(shape);
 
     private struct Arguments
     {
         public DevicePtr<uint> HotTable;
         public DevicePtr<uint> LatentTable;
         public DevicePtr<byte> Pages;
-        public DevicePtr<ushort> Reconstruct;
+        public DevicePtr<byte> Reconstruct;
+        public DevicePtr<float> ReconstructScale;
         public DevicePtr<float> Mean;
         public DevicePtr<float> Rope;
         public DevicePtr<ushort> Keys;

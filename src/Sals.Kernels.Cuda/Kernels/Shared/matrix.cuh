@@ -59,6 +59,13 @@ __device__ __forceinline__ void multiply_add_half(float (&c)[4], u32 a0, u32 a1,
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+// c[16,8] += a[16,32] b[32,8] of int8; lane (g, t) has bytes 4 t.. and 16 + 4 t.. of row g (a0, a2), of row g + 8 (a1, a3), of column g (b0, b1)
+__device__ __forceinline__ void multiply_add_codes(int (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
 // streamed once: do not displace what L1 holds
 __device__ __forceinline__ uint4 load_stream(const void* pointer) {
     uint4 v;
@@ -70,5 +77,18 @@ __device__ __forceinline__ uint4 load_stream(const void* pointer) {
 __device__ __forceinline__ float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// sine and cosine of an angle in [-pi, pi]; the absolute error is below 2^-20
+__device__ __forceinline__ float sin_fast(float x) {
+    float y;
+    asm("sin.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ float cos_fast(float x) {
+    float y;
+    asm("cos.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }

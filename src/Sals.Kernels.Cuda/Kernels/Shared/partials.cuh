@@ -19,6 +19,18 @@ struct MergeScratch {
     int flag;
 };
 
+// Where an item's group of partial results begins and what it needs.
+struct MergeGroup {
+    int first;   // work entry
+    int count;   // items of the group
+    int groups;  // of the row
+};
+
+__device__ __forceinline__ MergeGroup merge_group(int row_first, int item, int items) {
+    int group = item / MERGE_GROUP;
+    return {row_first + group * MERGE_GROUP, min(MERGE_GROUP, items - group * MERGE_GROUP), (items + MERGE_GROUP - 1) / MERGE_GROUP};
+}
+
 // Merges `count` partial results of one (row, KV head), `stride` work entries apart, in order: into the first of them, or, when they are
 // all there is, into the output.
 __device__ __forceinline__ void merge_partials(
@@ -36,7 +48,7 @@ __device__ __forceinline__ void merge_partials(
         float l = 0.f;
         const float4* from = (const float4*)(partials.o + ((i64)first * HQ + kv_head * G + head) * DH) + column;
         i64 step = (i64)stride * HQ * DH / 4;
-#pragma unroll 4
+#pragma unroll 8
         for (int r = 0; r < count; r++) {
             float4 v = __ldcg(from + r * step);
             float2 part = scratch.ml[r * G + head];
@@ -74,14 +86,17 @@ __device__ __forceinline__ bool arrive_last(int* ticket, int expected, int* flag
     return *flag;
 }
 
+// Called by the whole block when all of a group's partial results are written.
+__device__ __forceinline__ void complete_group(const Partials& partials, u16* out, MergeScratch& scratch, MergeGroup group, int row_first, int row, int kv_head) {
+    merge_partials(partials, out, scratch, group.first, 1, group.count, row, kv_head, group.groups == 1);
+    if (group.groups > 1 && arrive_last(partials.row_ticket + (i64)row * HK + kv_head, group.groups, &scratch.flag))
+        merge_partials(partials, out, scratch, row_first, MERGE_GROUP, group.groups, row, kv_head, true);
+}
+
 // Called by the whole block when the partial result of item `item` of a row's `items` > 1 is written; row_first: work entry of the row's item 0.
 __device__ __forceinline__ void arrive(
     const Partials& partials, u16* out, MergeScratch& scratch, int row_first, int item, int items, int row, int kv_head) {
-    int group = item / MERGE_GROUP, groups = (items + MERGE_GROUP - 1) / MERGE_GROUP;
-    int first = row_first + group * MERGE_GROUP, count = min(MERGE_GROUP, items - group * MERGE_GROUP);
-    if (arrive_last(partials.run_ticket + (i64)first * HK + kv_head, count, &scratch.flag)) {
-        merge_partials(partials, out, scratch, first, 1, count, row, kv_head, groups == 1);
-        if (groups > 1 && arrive_last(partials.row_ticket + (i64)row * HK + kv_head, groups, &scratch.flag))
-            merge_partials(partials, out, scratch, row_first, MERGE_GROUP, groups, row, kv_head, true);
-    }
+    MergeGroup group = merge_group(row_first, item, items);
+    if (arrive_last(partials.run_ticket + (i64)group.first * HK + kv_head, group.count, &scratch.flag))
+        complete_group(partials, out, scratch, group, row_first, row, kv_head);
 }

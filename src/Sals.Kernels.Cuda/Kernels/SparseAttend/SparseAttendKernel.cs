@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
@@ -19,10 +20,23 @@ public sealed class SparseAttendKernel
     private readonly int _sharedBytes;
     private readonly int _blocks;
     private readonly float _scale;
+    private readonly float _ropeFactor;
+    private readonly Turns _turns;
 
     /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
-    public SparseAttendKernel(KernelModule module, LatentShape shape, int multiprocessors)
+    /// <param name="inverseFrequencies">[DH/2], radians per position of each rotary pair: the kernel computes sines and cosines itself.</param>
+    /// <param name="ropeFactor">Multiplied into both; 1 but for yarn.</param>
+    public SparseAttendKernel(KernelModule module, LatentShape shape, int multiprocessors, ReadOnlySpan<double> inverseFrequencies, double ropeFactor)
     {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(inverseFrequencies.Length, shape.HeadSize / 2);
+        for (var i = 0; i < inverseFrequencies.Length; i++)
+        {
+            // whole turns do not count
+            var turns = inverseFrequencies[i] / Math.Tau;
+            _turns[i] = (ulong)Math.ScaleB(turns - Math.Floor(turns), 64);
+        }
+
+        _ropeFactor = (float)ropeFactor;
         _kernel = module.Get("sparse_attend");
         _sharedBytes = SharedBytes(shape);
         _kernel.AllowShared(_sharedBytes);
@@ -44,9 +58,7 @@ public sealed class SparseAttendKernel
     /// <param name="hotOffset">Byte offset of the layer's K plane in a hot page.</param>
     /// <param name="latentOffset">Byte offset of the layer's score plane in a latent page.</param>
     /// <param name="selected">[B, YMAX], positions ascending; read for rows that need scores only.</param>
-    /// <param name="reconstruct">[D, R] bf16: U, for int8 latents each column times its scale.</param>
-    /// <param name="mean">[D]</param>
-    /// <param name="rope">[positions, DH/2, 2], (cos, sin)</param>
+    /// <param name="basis">Of the layer.</param>
     /// <param name="workspace">For as many entries as the attend list may hold; its tickets 0.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
     public void Launch(
@@ -60,9 +72,7 @@ public sealed class SparseAttendKernel
         long hotOffset,
         long latentOffset,
         DevicePtr<int> selected,
-        DevicePtr<ushort> reconstruct,
-        DevicePtr<float> mean,
-        DevicePtr<float> rope,
+        in DeviceBasis basis,
         DenseAttendKernel.Workspace workspace,
         DevicePtr<ushort> o)
     {
@@ -79,9 +89,9 @@ public sealed class SparseAttendKernel
             LatentTable = latentTable,
             Pages = pages,
             Selected = selected,
-            Reconstruct = reconstruct,
-            Mean = mean,
-            Rope = rope,
+            Reconstruct = basis.Reconstruct,
+            ReconstructScale = basis.ReconstructScale,
+            Mean = basis.Mean,
             Partial = workspace.Partial,
             PartialMl = workspace.PartialMl,
             RunTicket = workspace.RunTicket,
@@ -91,6 +101,8 @@ public sealed class SparseAttendKernel
             LatentOffset = checked((uint)latentOffset),
             QkvStride = stride,
             Scale = _scale,
+            RopeFactor = _ropeFactor,
+            Turns = _turns,
         };
         _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), _sharedBytes, arguments);
     }
@@ -99,16 +111,29 @@ public sealed class SparseAttendKernel
     private static int SharedBytes(LatentShape shape)
     {
         var rings = 4 * ExactStages * ExactTokens * shape.HeadSize * 2 * sizeof(ushort);
-        var scales = shape.ValueBits == 16 ? 0 : shape.HeadSize / shape.ValueGroup * 4;
-        var values = (shape.HeadSize * shape.ValueBits / 8) + 16;
-        return Math.Max(rings, AttendItems.Tile * (LatentStride(shape) + values + scales));
+        int fetch = FetchBytes(shape), wide = WideBytes(shape);
+        return Math.Max(rings, wide + (wide + (2 * fetch) <= 140 * 1024 ? 2 * fetch : fetch));
     }
 
-    // bytes of a tile's row of latents: padded to whole chunks of 32, then so that rows begin in different banks
-    internal static int LatentStride(LatentShape shape)
+    // latents, codes and scales of a tile
+    internal static int FetchBytes(LatentShape shape) => AttendItems.Tile * (LatentStride(shape)
+        + (shape.HeadSize * shape.ValueBits / 8) + 16 + (shape.ValueBits == 16 ? 0 : shape.HeadSize / shape.ValueGroup * 4));
+
+    // int8 latents of a tile widened to bf16, where the basis stays in registers
+    internal static int WideBytes(LatentShape shape) => Widened(shape) && Chunks(shape) <= 8 ? AttendItems.Tile * WholeStride(shape) : 0;
+
+    private static bool Widened(LatentShape shape) => shape.Int8 && !shape.ReconstructInt8;
+
+    // pieces of 64 bytes of a row of the basis
+    private static int Chunks(LatentShape shape) => ((shape.Rank * (shape.ReconstructInt8 ? 1 : 2)) + 63) / 64;
+
+    // of rows that begin in different banks
+    private static int WholeStride(LatentShape shape) => (Chunks(shape) * 64) + (Chunks(shape) % 2 == 0 ? 64 : 0);
+
+    private static int LatentStride(LatentShape shape)
     {
-        var bytes = (shape.Rank + 31) / 32 * 32 * (shape.Int8 ? 1 : 2);
-        return bytes + (shape.Int8 ? bytes % 64 == 0 ? 32 : 0 : bytes % 128 == 0 ? 64 : 0);
+        var half = Chunks(shape) * 32;
+        return Widened(shape) ? half + (half % 64 == 0 ? 32 : 0) : WholeStride(shape);
     }
 
     private struct Arguments
@@ -123,9 +148,9 @@ public sealed class SparseAttendKernel
         public DevicePtr<uint> LatentTable;
         public DevicePtr<byte> Pages;
         public DevicePtr<int> Selected;
-        public DevicePtr<ushort> Reconstruct;
+        public DevicePtr<byte> Reconstruct;
+        public DevicePtr<float> ReconstructScale;
         public DevicePtr<float> Mean;
-        public DevicePtr<float> Rope;
         public DevicePtr<float> Partial;
         public DevicePtr<float> PartialMl;
         public DevicePtr<int> RunTicket;
@@ -135,5 +160,13 @@ public sealed class SparseAttendKernel
         public uint LatentOffset;
         public int QkvStride;
         public float Scale;
+        public float RopeFactor;
+        public Turns Turns;
+    }
+
+    [InlineArray(64)]
+    private struct Turns
+    {
+        private ulong _first;
     }
 }
