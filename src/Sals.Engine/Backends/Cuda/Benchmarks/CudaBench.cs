@@ -147,6 +147,11 @@ public sealed class CudaBench : IDisposable
     internal OperatorFigure? Operator(string heads, int batch, int context)
     {
         const int page = PageLayout.PageSize;
+        if (context + OperatorTail > Info.MaxModelLength)
+        {
+            return null;
+        }
+
         try
         {
             for (var i = 0; i < batch; i++)
