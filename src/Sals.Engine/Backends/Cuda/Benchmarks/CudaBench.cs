@@ -218,7 +218,7 @@ public sealed class CudaBench : IDisposable
     /// <summary>Launches between the rotated queries, keys and values of a decode step and the heads' outputs.</summary>
     private static bool IsOperator(string name) =>
         !name.StartsWith("prefill", StringComparison.Ordinal)
-        && (name.Contains("attend", StringComparison.Ordinal) || name.Contains("score", StringComparison.Ordinal) || name.Contains("select", StringComparison.Ordinal));
+        && (name.Contains("attend", StringComparison.Ordinal) || name.Contains("score", StringComparison.Ordinal) || name.Contains("select", StringComparison.Ordinal) || name.StartsWith("merge", StringComparison.Ordinal));
 
     /// <summary>Null when the prompt is longer than the backend serves.</summary>
     public PromptFigure? Prompt(int tokens, int repeats, bool kernels)
