@@ -43,7 +43,7 @@ public sealed class AnswerStream
         }
 
         Begin(_context.Response);
-        using var stream = new SseWriter(_context.Response.BodyWriter);
+        using var stream = new SseWriter(_context, _time);
         try
         {
             _format.Open(stream);

@@ -15,6 +15,6 @@ public static class JsonResponse
             JsonSerializer.Serialize(json, value, type);
         }
 
-        await response.BodyWriter.FlushAsync(cancel);
+        await ResponseFlush.RunAsync(response.HttpContext, TimeProvider.System, cancel);
     }
 }

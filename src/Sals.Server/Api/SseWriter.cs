@@ -8,12 +8,16 @@ namespace Sals.Server.Api;
 /// <summary>Writes server-sent events to a response body: <c>data: JSON</c> and an empty line. Nothing leaves before <see cref="FlushAsync"/>.</summary>
 public sealed class SseWriter : IDisposable
 {
+    private readonly HttpContext _context;
+    private readonly TimeProvider _time;
     private readonly PipeWriter _body;
     private readonly Utf8JsonWriter _json;
 
-    public SseWriter(PipeWriter body)
+    public SseWriter(HttpContext context, TimeProvider time)
     {
-        _body = body;
+        _context = context;
+        _time = time;
+        var body = _body = context.Response.BodyWriter;
         _json = new Utf8JsonWriter(body, WireJson.Writer);
     }
 
@@ -40,15 +44,8 @@ public sealed class SseWriter : IDisposable
     /// <summary>A comment, which clients skip; it keeps proxies from closing a silent connection.</summary>
     public void Ping() => Write(": ping\n\n"u8);
 
-    /// <exception cref="OperationCanceledException">The client is gone.</exception>
-    public async ValueTask FlushAsync(CancellationToken cancel)
-    {
-        var result = await _body.FlushAsync(cancel);
-        if (result.IsCompleted)
-        {
-            throw new OperationCanceledException("the client closed the connection");
-        }
-    }
+    /// <exception cref="OperationCanceledException">The client is gone, or does not read.</exception>
+    public ValueTask FlushAsync(CancellationToken cancel) => ResponseFlush.RunAsync(_context, _time, cancel);
 
     public void Dispose() => _json.Dispose();
 

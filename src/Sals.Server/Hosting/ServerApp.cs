@@ -74,7 +74,7 @@ public static class ServerApp
         limits.KeepAliveTimeout = TimeSpan.FromSeconds(130);
         limits.MinRequestBodyDataRate = new MinDataRate(bytesPerSecond: 240, gracePeriod: TimeSpan.FromSeconds(10));
         limits.MaxConcurrentConnections = 4096;
-        // a stream is silent while a long prompt is computed; pings and the client's own time-out bound it
+        // ResponseFlush bounds how long a client may leave an answer unread
         limits.MinResponseDataRate = null;
 
         void Secure(ListenOptions listen)
