@@ -47,12 +47,18 @@ internal sealed class ByteAutomaton
         return next ??= Step(state, _firstOfClass[_classes[value]]);
     }
 
-    /// <summary>The same places with an unknown stack below: what they do is the same in every context until they return.</summary>
+    /// <summary>
+    /// The same places, or others that behave alike for <see cref="GrammarLimits.Lookahead"/> bytes, with an unknown stack below: what they do is the same in every
+    /// context until they return.
+    /// </summary>
     public State Local(State state, Frame frame)
     {
-        var places = state.Places.Where(place => place.State >= 0 && place.Frame == frame).Select(place => new Place(place.State, Frame.Hole)).ToArray();
+        var places = state.Places.Where(place => place.State >= 0 && place.Frame == frame).Select(place => new Place(_nfa.AlikeOf(place.State), Frame.Hole)).ToArray();
         return Intern(places);
     }
+
+    /// <summary>Some place stands for others, so that tokens longer than the lookahead must be looked at by themselves.</summary>
+    public bool IsLikened(State state) => Array.Exists(state.Places, place => place.State >= 0 && _nfa.AlikeOf(place.State) != place.State);
 
     /// <summary>Where a return from <paramref name="frame"/> leads.</summary>
     public State Return(Frame frame) => Intern([new Place(frame.Back, frame.Parent!)]);
@@ -288,7 +294,7 @@ internal sealed class ByteAutomaton
         public bool Continues { get; }
 
         /// <summary>Tokens that may follow, in this context (or, of a local state, in every one); null = not known yet.</summary>
-        public uint[]? Mask { get; set; }
+        public TokenMask? Mask { get; set; }
 
         /// <summary>Of a local state: nodes of the trie at which the frame returns, whose tokens below depend on the context.</summary>
         public int[]? EscapeNodes { get; set; }

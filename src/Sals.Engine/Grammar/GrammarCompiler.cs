@@ -17,17 +17,9 @@ public sealed class GrammarCompiler
     /// <exception cref="GrammarException">The source is wrong, uses what cannot be kept, or is too large.</exception>
     public TokenGrammar Compile(GrammarSource source)
     {
-        lock (_gate)
+        if (Find(source) is { } known)
         {
-            for (var node = _recent.First; node is not null; node = node.Next)
-            {
-                if (node.Value.Key == source.Key)
-                {
-                    _recent.Remove(node);
-                    _recent.AddFirst(node);
-                    return node.Value.Grammar;
-                }
-            }
+            return known;
         }
 
         // outside the lock: a slow grammar holds up nobody else; two that are alike may be compiled twice
@@ -49,6 +41,25 @@ public sealed class GrammarCompiler
         }
 
         return grammar;
+    }
+
+    /// <summary>A grammar that is there already; null when it has to be compiled.</summary>
+    public TokenGrammar? Find(GrammarSource source)
+    {
+        lock (_gate)
+        {
+            for (var node = _recent.First; node is not null; node = node.Next)
+            {
+                if (node.Value.Key == source.Key)
+                {
+                    _recent.Remove(node);
+                    _recent.AddFirst(node);
+                    return node.Value.Grammar;
+                }
+            }
+        }
+
+        return null;
     }
 
     public TokenGrammar JsonObject() => Compile(GrammarSource.JsonObject());

@@ -36,8 +36,14 @@ public static class GrammarLimits
     /// <summary>Deterministic states kept, up to 2 KiB each; beyond it they are forgotten and found again.</summary>
     public const int States = 8192;
 
-    /// <summary>Masks kept for a grammar: 16 KiB each for a vocabulary of 128K.</summary>
+    /// <summary>Masks that a grammar may keep in full, 16 KiB each for a vocabulary of 128K; most are kept as short lists, sixteenths to sixty-fourths of that.</summary>
     public const int Masks = 384;
+
+    /// <summary>
+    /// Bytes within which two places of a counted repetition are compared: where they behave alike for so long, they share what tokens of that length may follow.
+    /// Longer tokens are looked at one by one.
+    /// </summary>
+    public const int Lookahead = 32;
 
     /// <summary>Compiled grammars kept.</summary>
     public const int Cached = 32;

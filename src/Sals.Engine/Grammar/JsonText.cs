@@ -19,6 +19,7 @@ internal sealed class JsonText
     private int? _value;
     private int? _object;
     private int? _array;
+    private readonly Dictionary<string, Expression> _shared = new(StringComparer.Ordinal);
 
     public JsonText(Nfa nfa) => _nfa = nfa;
 
@@ -35,6 +36,17 @@ internal sealed class JsonText
     /// <summary>Any JSON value.</summary>
     public Expression Value => new Expression.Call(_value ??= Later(rule => _value = rule, () => Expression.Any(
         AnyString, JsonNumbers.Number, Literal("true"), Literal("false"), Literal("null"), AnyObject, AnyArray)));
+
+    /// <summary>A rule that all uses of one text share.</summary>
+    public Expression Shared(string key, Func<Expression> make)
+    {
+        if (!_shared.TryGetValue(key, out var call))
+        {
+            _shared[key] = call = new Expression.Call(_nfa.NewRule(make()));
+        }
+
+        return call;
+    }
 
     /// <summary>A character of the set as written within a JSON string. Control characters without a short escape are left out.</summary>
     public static Expression Spell(CodePoints set)

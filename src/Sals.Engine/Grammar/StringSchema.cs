@@ -30,18 +30,18 @@ internal static class StringSchema
 
             return min is not null || max is not null
                 ? throw new GrammarException($"{path}.pattern", "pattern beside minLength or maxLength is not supported; put the bounds into the pattern")
-                : JsonText.Quoted(Pattern(JsonText.TextOf(pattern), $"{path}.pattern", search: true));
+                : json.Shared($"pattern {JsonText.TextOf(pattern)}", () => JsonText.Quoted(Pattern(JsonText.TextOf(pattern), $"{path}.pattern", search: true)));
         }
 
         if (schema.TryGetProperty("format", out var format) && format.ValueKind == JsonValueKind.String && Formats.TryGetValue(JsonText.TextOf(format), out var known)
             && min is null && max is null)
         {
-            return JsonText.Quoted(Pattern(known, $"{path}.format", search: false));
+            return json.Shared($"format {known}", () => JsonText.Quoted(Pattern(known, $"{path}.format", search: false)));
         }
 
         return min is null && max is null
             ? json.AnyString
-            : JsonText.Quoted(Expression.Many(JsonText.Spell(CodePoints.All), min ?? 0, max ?? -1));
+            : json.Shared($"length {min} {max}", () => JsonText.Quoted(Expression.Many(JsonText.Spell(CodePoints.All), min ?? 0, max ?? -1)));
     }
 
     private static Expression Pattern(string pattern, string path, bool search)

@@ -15,12 +15,17 @@ public sealed class TokenGrammar
     private readonly TokenTrie _trie;
     private readonly State[] _path;
     private readonly List<int> _escapes = [];
-    private int _masks;
+    private readonly List<TokenMask> _near = [];
+    private readonly uint[] _mask;
+    private readonly uint[] _local;
+    private readonly uint[] _scratch;
+    private int _kept;
 
     internal TokenGrammar(Nfa nfa, int root, TokenTrie trie)
     {
         _trie = trie;
         _path = new State[trie.MaxLength + 1];
+        (_mask, _local, _scratch) = (new uint[trie.MaskWords], new uint[trie.MaskWords], new uint[trie.MaskWords]);
         nfa.Seal(root);
         _automaton = new ByteAutomaton(nfa, root);
         if (!Initial.Continues)
@@ -57,9 +62,9 @@ public sealed class TokenGrammar
         return bytes.Length > 0 ? state : _automaton.Dead;
     }
 
-    /// <summary>Bit t % 32 of word t / 32: token t may follow. Tokens without text never may.</summary>
+    /// <summary>Tokens that may follow. Those without text never may.</summary>
     /// <exception cref="GrammarException">The grammar is more ambiguous than the limits allow.</exception>
-    internal uint[] MaskOf(State state)
+    internal TokenMask MaskOf(State state)
     {
         if (state.Mask is { } known)
         {
@@ -67,29 +72,45 @@ public sealed class TokenGrammar
         }
 
         MakeRoom();
-        var mask = new uint[_trie.MaskWords];
-        var i = 0;
-        while (i < state.Places.Length)
+        Array.Clear(_mask);
+        _near.Clear();
+        var likened = _automaton.IsLikened(state);
+        for (var i = 0; i < state.Places.Length; i++)
         {
             var frame = state.Places[i].Frame;
-            if (state.Places[i].State >= 0 && IsFirst(state, i))
+            if (state.Places[i].State < 0 || !IsFirst(state, i))
             {
-                if (frame.Depth > GrammarLimits.NeededDepth)
-                {
-                    // too deep for the unknown stack to stand for this one
-                    Array.Clear(mask);
-                    Walk(state, -1, mask, null);
-                    break;
-                }
-
-                AddLocal(_automaton.Local(state, frame), frame, mask);
+                continue;
             }
 
-            i++;
+            if (frame.Depth > GrammarLimits.NeededDepth)
+            {
+                // too deep for the unknown stack to stand for this one
+                Array.Clear(_mask);
+                _near.Clear();
+                Walk(state, -1, _mask, null);
+                likened = false;
+                break;
+            }
+
+            AddLocal(_automaton.Local(state, frame), frame);
         }
 
-        MaskCount++;
-        return state.Mask = mask;
+        if (likened)
+        {
+            LookAtLongTokens(state, _mask);
+        }
+
+        return state.Mask = Keep(TokenMask.Of(_mask, _near, _scratch));
+    }
+
+    private void LookAtLongTokens(State state, uint[] mask)
+    {
+        foreach (var token in _trie.LongTokens)
+        {
+            var bit = 1u << token;
+            mask[token >> 5] = After(state, token).IsDead ? mask[token >> 5] & ~bit : mask[token >> 5] | bit;
+        }
     }
 
     private static bool IsFirst(State state, int index)
@@ -105,23 +126,19 @@ public sealed class TokenGrammar
         return true;
     }
 
-    private void AddLocal(State local, ByteAutomaton.Frame frame, uint[] mask)
+    private void AddLocal(State local, ByteAutomaton.Frame frame)
     {
-        if (local.Mask is null)
+        if (local.Mask is not { } mask)
         {
             _escapes.Clear();
-            local.Mask = new uint[_trie.MaskWords];
-            Walk(local, -1, local.Mask, _escapes);
+            Array.Clear(_local);
+            Walk(local, -1, _local, _escapes);
             local.EscapeNodes = [.. _escapes];
-            _masks++;
-            MaskCount++;
+            local.Mask = mask = Keep(TokenMask.Of(_local, [], _scratch));
         }
 
-        for (var w = 0; w < mask.Length; w++)
-        {
-            mask[w] |= local.Mask[w];
-        }
-
+        mask.Or(_mask);
+        _near.Add(mask);
         if (frame.Parent is null || local.EscapeNodes!.Length == 0)
         {
             return;
@@ -130,8 +147,15 @@ public sealed class TokenGrammar
         var back = _automaton.Return(frame);
         foreach (var node in local.EscapeNodes)
         {
-            Walk(back, node, mask, null);
+            Walk(back, node, _mask, null);
         }
+    }
+
+    private TokenMask Keep(TokenMask mask)
+    {
+        MaskCount++;
+        _kept += mask.Cost;
+        return mask;
     }
 
     /// <summary>Sets the bits of every token below <paramref name="root"/> (-1 = the whole trie) that <paramref name="from"/> lets through.</summary>
@@ -183,10 +207,10 @@ public sealed class TokenGrammar
 
     private void MakeRoom()
     {
-        if (++_masks > GrammarLimits.Masks || _automaton.IsFull)
+        if (_kept > GrammarLimits.Masks * TokenMask.FullCost || _automaton.IsFull)
         {
             _automaton.Forget();
-            _masks = 0;
+            _kept = 0;
         }
     }
 
@@ -198,7 +222,7 @@ public sealed class TokenGrammar
         var seen = new HashSet<State> { Initial };
         var open = new Queue<State>(seen);
         var until = Environment.TickCount64 + (long)GrammarLimits.WarmTime.TotalMilliseconds;
-        while (open.TryDequeue(out var state) && _masks < GrammarLimits.Masks / 4 && (state == Initial || Environment.TickCount64 < until))
+        while (open.TryDequeue(out var state) && _kept < GrammarLimits.Masks * TokenMask.FullCost / 4 && (state == Initial || Environment.TickCount64 < until))
         {
             MaskOf(state);
             for (var value = 0; value < 256; value++)

@@ -71,7 +71,7 @@ public sealed class TokenMatcher
 
     private void Update()
     {
-        _grammar.MaskOf(_state).CopyTo(Mask, 0);
+        _grammar.MaskOf(_state).CopyTo(Mask);
         if (_state.Accepts)
         {
             foreach (var id in _stopIds)

@@ -42,6 +42,7 @@ public sealed class TokenTrie
         }
 
         Tokens = order;
+        LongTokens = [.. order.Where(id => tokens[id].Length > GrammarLimits.Lookahead)];
         Bytes = [.. bytes];
         Depths = [.. depths];
         SkipTo = new int[Bytes.Length];
@@ -79,6 +80,9 @@ public sealed class TokenTrie
     }
 
     public int MaskWords { get; }
+
+    /// <summary>Tokens of more bytes than <see cref="GrammarLimits.Lookahead"/>.</summary>
+    internal int[] LongTokens { get; }
 
     public int NodeCount => Bytes.Length;
 

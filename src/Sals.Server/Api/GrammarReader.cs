@@ -19,6 +19,11 @@ public sealed class GrammarReader
 
     private static readonly string[] RefusedKinds = ["structural_tag"];
 
+    /// <summary>How long a grammar may wait for others to be compiled.</summary>
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(1);
+
+    // half of the cores: the rest is for those who have compiled theirs
+    private static readonly SemaphoreSlim Compiling = new(Math.Max(1, Environment.ProcessorCount / 2));
     private readonly GrammarCompiler? _compiler;
     private readonly AnswerFormats _formats;
 
@@ -176,15 +181,28 @@ public sealed class GrammarReader
     private TokenGrammar Compile(string path, Func<GrammarSource> source)
     {
         var compiler = _compiler ?? throw new ApiException(ApiError.Invalid(path, $"{path}: this server has no tokenizer (--skip-tokenizer-init)."));
+        var compiling = false;
         try
         {
-            return compiler.Compile(source());
+            var wanted = source();
+            if (compiler.Find(wanted) is { } known)
+            {
+                return known;
+            }
+
+            compiling = Compiling.Wait(Patience);
+            return compiling ? compiler.Compile(wanted)
+                : throw new ApiException(ApiError.Overloaded(2, $"{path}: the server is compiling as many grammars as it may. Retry later."));
         }
         catch (GrammarException exception)
         {
             // property names of a schema are the client's and may be long
             var place = exception.Path.Length == 0 ? path : exception.Path.Length > 300 ? exception.Path[..300] + "..." : exception.Path;
             throw JsonFields.Invalid(place, exception.Message);
+        }
+        finally
+        {
+            _ = compiling ? Compiling.Release() : 0;
         }
     }
 }

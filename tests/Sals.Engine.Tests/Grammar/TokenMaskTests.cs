@@ -3,6 +3,7 @@ using System.Globalization;
 using Sals.Engine.Grammar;
 using Sals.Engine.Tests.Text;
 using Sals.Engine.Text;
+using Sals.Engine.Text.Answers;
 using Xunit;
 
 namespace Sals.Engine.Tests.Grammar;
@@ -20,6 +21,9 @@ public class TokenMaskTests
     [InlineData("""{"type":"array","items":{"$ref":"#"}}""")]
     [InlineData("{}")]
     [InlineData("""{"type":"string","maxLength":5}""")]
+    [InlineData("""{"type":"string","maxLength":120}""")]
+    [InlineData("""{"type":"string","minLength":60,"maxLength":100}""")]
+    [InlineData("""{"type":"string","pattern":"^([a-c ]x|[a-c]{1,2}){35,70}$"}""")]
     public void A_mask_says_of_each_token_what_its_bytes_say(string schema)
     {
         const int seed = 5;
@@ -105,16 +109,24 @@ public class TokenMaskTests
         var built = Stopwatch.GetElapsedTime(started);
         var compiler = new GrammarCompiler(() => trie);
         Assert.Empty(trie.MissingBytes);
-        foreach (var (label, source) in new[] { ("person", Person), ("any object", """{"type":"object"}""") })
+        var person = GrammarWalk.Json(Person);
+        var tools = Enumerable.Range(0, 20).Select(i => new ToolSignature($"tool_{i}", person, "")).ToArray();
+        foreach (var (label, source) in new[]
+        {
+            ("person", GrammarSource.JsonSchema(person)),
+            ("any object", GrammarSource.JsonSchema(GrammarWalk.Json("""{"type":"object"}"""))),
+            ("20 tools behind reasoning", GrammarSource.ToolCalls(ToolCallFormat.Hermes, tools, several: true).AfterReasoning(ReasoningStart.Optional)),
+            ("recursive EBNF", GrammarSource.Ebnf("root ::= expr\nexpr ::= term ([-+*/] term)*\nterm ::= [a-z]+ | [0-9]{1,9} | \"(\" expr \")\" | \"\\\"\" [^\"\\n]* \"\\\"\"")),
+        })
         {
             started = Stopwatch.GetTimestamp();
-            var grammar = compiler.JsonSchema(GrammarWalk.Json(source));
+            var grammar = compiler.Compile(source);
             var compiled = Stopwatch.GetElapsedTime(started);
             var end = tokenizer.TokenId("</s>") ?? tokenizer.TokenId("<|end_of_text|>")!.Value;
             var texts = Enumerable.Range(0, 12).Select(seed => GrammarWalk.Run(grammar, trie, new Random(seed), 300, end).Ids).ToArray();
             // the same texts again: what was found during the walk is known now; and once more with nothing known
             var warm = Time(grammar, texts);
-            var cold = Time(new GrammarCompiler(() => trie).JsonSchema(GrammarWalk.Json(source)), texts);
+            var cold = Time(new GrammarCompiler(() => trie).Compile(source), texts);
             TestContext.Current.TestOutputHelper!.WriteLine(string.Create(CultureInfo.InvariantCulture,
                 $"{name}, {words} tokens, {trie.NodeCount} nodes built in {built.TotalMilliseconds:0} ms; {label}: compiled in {compiled.TotalMilliseconds:0} ms; {warm.Length} tokens, "
                 + $"warm p50 {At(warm, 0.5):0.000} p99 {At(warm, 0.99):0.000} max {warm[^1]:0.000} ms; first time p50 {At(cold, 0.5):0.000} p99 {At(cold, 0.99):0.000} max {cold[^1]:0.000} ms"));
@@ -143,6 +155,8 @@ public class TokenMaskTests
     [InlineData(".*[a-m].{12}x")]
     [InlineData("((a?b?c?d?e?){40}[a-z ]{0,30}){3}")]
     [InlineData("[\\s\\S]{0,900}[\\s\\S]{0,900}")]
+    [InlineData("root ::= (a | a a | b)*\na ::= [a-z]? [a-z ]?\nb ::= \"(\" root \")\"")]
+    [InlineData("root ::= x{0,500}\nx ::= [a-z]{0,30} (\" \" x)?")]
     public void A_hostile_pattern_over_a_real_vocabulary_is_bounded(string pattern)
     {
         var tokenizer = TestTokenizers.OpenShared("llama-3.1");
@@ -152,10 +166,11 @@ public class TokenMaskTests
         var slowest = 0.0;
         try
         {
-            var grammar = new GrammarCompiler(() => trie).Regex(pattern);
+            var source = pattern.StartsWith("root ::=", StringComparison.Ordinal) ? GrammarSource.Ebnf(pattern) : GrammarSource.Regex(pattern);
+            var grammar = new GrammarCompiler(() => trie).Compile(source);
             var compiled = Stopwatch.GetElapsedTime(started);
             var ids = GrammarWalk.Run(grammar, trie, new Random(1), 40, tokenizer.TokenId("<|end_of_text|>")!.Value).Ids;
-            slowest = Time(new GrammarCompiler(() => trie).Regex(pattern), [ids]).LastOrDefault();
+            slowest = Time(new GrammarCompiler(() => trie).Compile(source), [ids]).LastOrDefault();
             Assert.InRange(compiled.TotalSeconds, 0, 20);
         }
         catch (GrammarException exception)

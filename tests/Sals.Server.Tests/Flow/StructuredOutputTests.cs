@@ -112,6 +112,31 @@ public sealed class StructuredOutputTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_grammar_of_rules_holds_with_recursion_and_calls_are_made_where_they_are_required()
+    {
+        var nested = "\"structured_outputs\":{\"grammar\":" + JsonSerializer.Serialize("root ::= \"<\" (root | [a-c]{1,3}) \">\" # nested\n") + "}";
+        for (var seed = 0; seed < 5; seed++)
+        {
+            var text = Content(await ChoiceAsync($"{nested},\"temperature\":1.5,\"seed\":{seed},\"max_tokens\":300"));
+            Assert.Matches(new Regex("^(?<open><)+[a-c]{1,3}(?<-open>>)+(?(open)(?!))$"), text);
+        }
+
+        const string tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"add\",\"parameters\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":99},\"b\":{\"type\":\"boolean\"}},\"required\":[\"a\",\"b\"]}}}]";
+        foreach (var several in (string[])["true", "false"])
+        {
+            var choice = await ChoiceAsync($"{tools},\"tool_choice\":\"required\",\"parallel_tool_calls\":{several},\"seed\":1,\"max_tokens\":400");
+            var calls = choice.GetProperty("message").GetProperty("tool_calls").EnumerateArray().ToArray();
+            Assert.True(several == "true" || calls.Length == 1);
+            Assert.InRange(JsonDocument.Parse(calls[0].GetProperty("function").GetProperty("arguments").GetString()!).RootElement.GetProperty("a").GetInt32(), 0, 99);
+        }
+
+        var auto = (await _server.PostJsonAsync("/v1/chat/completions", $"{{{Ask},{tools}}}", 400)).GetProperty("error");
+        Assert.Equal("tool_choice", auto.GetProperty("param").GetString());
+        var response = await _server.PostJsonAsync("/v1/responses", """{"input":"Sure?","text":{"format":{"type":"json_schema","name":"s","schema":{"type":"object","properties":{"sure":{"type":"boolean"}},"required":["sure"]}}}}""");
+        Assert.Equal("completed", response.GetProperty("status").GetString());
+    }
+
+    [Fact]
     public async Task The_dotnet_SDK_gets_JSON_that_fits_its_schema()
     {
         var client = new ChatClient("sals-tiny", new ApiKeyCredential("key"), new OpenAIClientOptions { Endpoint = new Uri(_server.Address, "v1"), RetryPolicy = new ClientRetryPolicy(0) });
