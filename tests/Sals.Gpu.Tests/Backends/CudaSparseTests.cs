@@ -36,6 +36,7 @@ public class CudaSparseTests
             data.Add("qwen2-bias-d64", "sals-12.5", "latent_format=int8");
             data.Add("qwen3-qknorm-d128", "sals-25", "latent_format=bf16");
             data.Add("qwen3-qknorm-d128", "sals-12.5", "latent_format=int8");
+            data.Add("llama2-mha-d64", "sals-25", "latent_format=int8 reconstruct=int8");
             data.Add("mistral-gqa-d128", "sals-25", "value_bits=3");
             data.Add("llama2-mha-d64", "sals-25", "value_bits=16");
             return data;
@@ -47,7 +48,7 @@ public class CudaSparseTests
     public void Steps_are_the_cpu_s_as_far_as_rounding_goes(string name, string preset, string setting)
     {
         using var model = Open(name);
-        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "critical=40", setting], model.Config, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "critical=40", .. setting.Split(' ')], model.Config, LatentFormat.BFloat16);
         var basis = CalibratedBasis.Of(model.Weights, spec);
         var exact = OnCpu(model.Weights, spec, basis);
         var rounded = OnCpu(Bf16Weights.Of(model.Weights), spec, basis);
