@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 
 namespace Sals.Engine.Grammar;
@@ -10,19 +9,16 @@ namespace Sals.Engine.Grammar;
 /// </summary>
 internal sealed class EbnfGrammar
 {
-    private const int MaxName = 128;
-
     private readonly Nfa _nfa;
-    private readonly int[] _text;
+    private readonly EbnfText _text;
     private readonly Dictionary<string, int> _rules = new(StringComparer.Ordinal);
     private readonly HashSet<string> _defined = new(StringComparer.Ordinal);
-    private int _at;
     private int _depth;
 
     private EbnfGrammar(Nfa nfa, string text)
     {
         _nfa = nfa;
-        _text = [.. text.EnumerateRunes().Select(rune => rune.Value)];
+        _text = new EbnfText(text);
     }
 
     /// <summary>Adds the rules; gives the one called root.</summary>
@@ -36,25 +32,25 @@ internal sealed class EbnfGrammar
 
     private void ReadRules()
     {
-        SkipBlanks();
-        while (_at < _text.Length)
+        _text.SkipBlanks();
+        while (!_text.AtEnd)
         {
-            var name = ReadName() ?? throw Wrong("expected the name of a rule");
-            if (!TakeDefinition())
+            var name = _text.ReadName() ?? throw _text.Wrong("expected the name of a rule");
+            if (!_text.TakeDefinition())
             {
-                throw Wrong($"expected '::=' after '{name}' (this is EBNF, not Lark)");
+                throw _text.Wrong($"expected '::=' after '{name}' (this is EBNF, not Lark)");
             }
 
             if (!_defined.Add(name))
             {
-                throw Wrong($"the rule '{name}' is there twice");
+                throw _text.Wrong($"the rule '{name}' is there twice");
             }
 
             _nfa.Define(RuleOf(name), Alternatives());
-            SkipBlanks();
-            if (Peek(')'))
+            _text.SkipBlanks();
+            if (_text.Peek(')'))
             {
-                throw Wrong("unexpected ')'");
+                throw _text.Wrong("unexpected ')'");
             }
         }
 
@@ -78,11 +74,11 @@ internal sealed class EbnfGrammar
     {
         if (++_depth > GrammarLimits.SourceDepth)
         {
-            throw Wrong($"groups nested more than {GrammarLimits.SourceDepth} deep");
+            throw _text.Wrong($"groups nested more than {GrammarLimits.SourceDepth} deep");
         }
 
         var choices = new List<Expression> { Concatenation() };
-        while (Take('|'))
+        while (_text.Take('|'))
         {
             choices.Add(Concatenation());
         }
@@ -96,8 +92,8 @@ internal sealed class EbnfGrammar
         var items = new List<Expression>();
         while (true)
         {
-            SkipBlanks();
-            if (_at >= _text.Length || Peek('|') || Peek(')') || NextRuleBegins())
+            _text.SkipBlanks();
+            if (_text.AtEnd || _text.Peek('|') || _text.Peek(')') || _text.NextRuleBegins())
             {
                 return items.Count == 1 ? items[0] : new Expression.Sequence(items);
             }
@@ -106,27 +102,19 @@ internal sealed class EbnfGrammar
         }
     }
 
-    private bool NextRuleBegins()
-    {
-        var start = _at;
-        var begins = ReadName() is not null && TakeDefinition();
-        _at = start;
-        return begins;
-    }
-
     private Expression Quantified()
     {
         var item = Atom();
         while (true)
         {
-            SkipBlanks();
-            var (min, max) = _at < _text.Length ? _text[_at] switch { '*' => (0, -1), '+' => (1, -1), '?' => (0, 1), '{' => ReadBounds(), _ => (-1, 0) } : (-1, 0);
+            _text.SkipBlanks();
+            var (min, max) = _text.Current switch { '*' => (0, -1), '+' => (1, -1), '?' => (0, 1), '{' => ReadBounds(), _ => (-1, 0) };
             if (min < 0)
             {
                 return item;
             }
 
-            _at++;
+            _text.Advance();
             item = new Expression.Repeat(item, min, max);
         }
     }
@@ -134,77 +122,61 @@ internal sealed class EbnfGrammar
     /// <summary>{m}, {m,} or {m,n}; stops before the closing brace.</summary>
     private (int Min, int Max) ReadBounds()
     {
-        _at++;
-        SkipBlanks();
-        var min = ReadNumber() ?? 0;
-        SkipBlanks();
+        _text.Advance();
+        _text.SkipBlanks();
+        var min = _text.ReadNumber() ?? 0;
+        _text.SkipBlanks();
         var max = min;
-        if (Take(','))
+        if (_text.Take(','))
         {
-            SkipBlanks();
-            max = ReadNumber() ?? -1;
-            SkipBlanks();
+            _text.SkipBlanks();
+            max = _text.ReadNumber() ?? -1;
+            _text.SkipBlanks();
         }
 
-        return !Peek('}') ? throw Wrong("expected {m}, {m,} or {m,n}")
-            : max >= 0 && min > max ? throw Wrong("expected the smaller bound first")
+        return !_text.Peek('}') ? throw _text.Wrong("expected {m}, {m,} or {m,n}")
+            : max >= 0 && min > max ? throw _text.Wrong("expected the smaller bound first")
             : (min, max);
-    }
-
-    private int? ReadNumber()
-    {
-        var start = _at;
-        var value = 0;
-        while (_at < _text.Length && _text[_at] is >= '0' and <= '9')
-        {
-            value = (value * 10) + _text[_at++] - '0';
-            if (value > GrammarLimits.Repeat)
-            {
-                throw Wrong($"expected at most {GrammarLimits.Repeat} repetitions");
-            }
-        }
-
-        return _at > start ? value : null;
     }
 
     private Expression Atom()
     {
-        switch (_text[_at])
+        switch (_text.Current)
         {
             case '"':
                 return ReadLiteral();
             case '[':
                 return ReadClass();
             case '.':
-                _at++;
+                _text.Advance();
                 return CodePoints.All.Utf8();
             case '(':
-                _at++;
-                if (Peek('='))
+                _text.Advance();
+                if (_text.Peek('='))
                 {
-                    throw Wrong("look-ahead is not supported");
+                    throw _text.Wrong("look-ahead is not supported");
                 }
 
                 var group = Alternatives();
-                return Take(')') ? group : throw Wrong("expected ')'");
+                return _text.Take(')') ? group : throw _text.Wrong("expected ')'");
             case '<':
-                throw Wrong("tokens as <...> are not supported; write their text");
+                throw _text.Wrong("tokens as <...> are not supported; write their text");
             case '!':
-                throw Wrong("'!' is not supported");
+                throw _text.Wrong("'!' is not supported");
             case '\'':
-                throw Wrong("expected a literal in double quotes");
+                throw _text.Wrong("expected a literal in double quotes");
             default:
-                return ReadName() is { } name ? new Expression.Call(RuleOf(name)) : throw Wrong($"unexpected '{char.ConvertFromUtf32(_text[_at])}'");
+                return _text.ReadName() is { } name ? new Expression.Call(RuleOf(name)) : throw _text.Wrong($"unexpected '{char.ConvertFromUtf32(_text.Current)}'");
         }
     }
 
     private Expression ReadLiteral()
     {
         var text = new StringBuilder();
-        _at++;
-        while (!Take('"'))
+        _text.Advance();
+        while (!_text.Take('"'))
         {
-            text.Append(char.ConvertFromUtf32(ReadCharacter("a literal")));
+            text.Append(char.ConvertFromUtf32(_text.ReadCharacter("a literal")));
         }
 
         return Expression.Literal(text.ToString());
@@ -212,113 +184,24 @@ internal sealed class EbnfGrammar
 
     private Expression ReadClass()
     {
-        _at++;
-        var not = Take('^');
+        _text.Advance();
+        var not = _text.Take('^');
         var ranges = new List<(int, int)>();
-        while (!Take(']'))
+        while (!_text.Take(']'))
         {
-            var low = ReadCharacter("a character class");
+            var low = _text.ReadCharacter("a character class");
             var high = low;
-            if (Peek('-') && _at + 1 < _text.Length && _text[_at + 1] != ']')
+            if (_text.Peek('-') && _text.Following is not (-1 or ']'))
             {
-                _at++;
-                high = ReadCharacter("a character class");
+                _text.Advance();
+                high = _text.ReadCharacter("a character class");
             }
 
-            ranges.Add(low <= high ? (low, high) : throw Wrong("expected the smaller character of a range first"));
+            ranges.Add(low <= high ? (low, high) : throw _text.Wrong("expected the smaller character of a range first"));
         }
 
         var set = new CodePoints(ranges);
         set = not ? set.Not() : set;
-        return set.Ranges.Count > 0 ? set.Utf8() : throw Wrong("a class without characters");
-    }
-
-    private int ReadCharacter(string where)
-    {
-        if (_at >= _text.Length)
-        {
-            throw Wrong($"{where} is not closed");
-        }
-
-        var c = _text[_at++];
-        if (c != '\\')
-        {
-            return c;
-        }
-
-        return _at >= _text.Length ? throw Wrong($"{where} is not closed") : _text[_at++] switch
-        {
-            'n' => '\n',
-            't' => '\t',
-            'r' => '\r',
-            'f' => '\f',
-            'v' => '\v',
-            'b' => '\b',
-            '0' => 0,
-            'x' => Hex(2),
-            'u' => Hex(4),
-            'U' => Hex(8),
-            var other and not ((>= '1' and <= '9') or (>= 'a' and <= 'z') or (>= 'A' and <= 'Z')) => other,
-            var other => throw Wrong($"\\{(char)other} is not supported"),
-        };
-    }
-
-    private int Hex(int digits)
-    {
-        var text = string.Concat(_text.Skip(_at).Take(digits).Select(value => value < 128 ? (char)value : ' '));
-        _at += digits;
-        return text.Length == digits && int.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value) && Rune.IsValid(value)
-            ? value
-            : throw Wrong($"expected {digits} hexadecimal digits of a character");
-    }
-
-    private string? ReadName()
-    {
-        var start = _at;
-        while (_at < _text.Length && (_text[_at] is '_' or (>= 'a' and <= 'z') or (>= 'A' and <= 'Z') || (_at > start && _text[_at] is '-' or (>= '0' and <= '9'))))
-        {
-            _at++;
-        }
-
-        return _at == start ? null
-            : _at - start > MaxName ? throw Wrong($"expected names of at most {MaxName} characters")
-            : string.Concat(_text[start.._at].Select(value => (char)value));
-    }
-
-    private bool TakeDefinition()
-    {
-        SkipBlanks();
-        var found = _at + 2 < _text.Length && _text[_at] == ':' && _text[_at + 1] == ':' && _text[_at + 2] == '=';
-        _at += found ? 3 : 0;
-        return found;
-    }
-
-    private void SkipBlanks()
-    {
-        while (_at < _text.Length && (_text[_at] is ' ' or '\t' or '\r' or '\n' or '#'))
-        {
-            if (_text[_at++] == '#')
-            {
-                while (_at < _text.Length && _text[_at] != '\n')
-                {
-                    _at++;
-                }
-            }
-        }
-    }
-
-    private bool Peek(int value) => _at < _text.Length && _text[_at] == value;
-
-    private bool Take(int value)
-    {
-        var found = Peek(value);
-        _at += found ? 1 : 0;
-        return found;
-    }
-
-    private GrammarException Wrong(string problem)
-    {
-        var line = 1 + _text.Take(Math.Min(_at, _text.Length)).Count(value => value == '\n');
-        return new GrammarException("", string.Create(CultureInfo.InvariantCulture, $"{problem} (line {line})"));
+        return set.Ranges.Count > 0 ? set.Utf8() : throw _text.Wrong("a class without characters");
     }
 }

@@ -30,6 +30,9 @@ internal sealed class Nfa
 
     public Node this[int state] => _nodes[state];
 
+    /// <summary>As the source calls it; null for a rule that no source names.</summary>
+    public string? NameOf(int rule) => _names.GetValueOrDefault(rule);
+
     /// <summary>A number for a rule whose states come later.</summary>
     /// <param name="name">For messages; null for a rule that no source names.</param>
     public int NewRule(string? name = null)
@@ -149,7 +152,7 @@ internal sealed class Nfa
     /// <summary>Checks that something matches and that no rule calls itself before a byte, and finds the depth every state needs.</summary>
     public void Seal(int root)
     {
-        RefuseLeftRecursion();
+        LeftRecursion.Refuse(this);
         foreach (var node in _nodes)
         {
             node.IsTail = EndsOnly(node);
@@ -290,83 +293,6 @@ internal sealed class Nfa
 
         // deeper needs count as unreachable everywhere, so that what a place can do does not depend on the depth of its stack
         return need > GrammarLimits.NeededDepth ? Never : need;
-    }
-
-    /// <summary>States reachable from a rule's start without a byte, calls included: meeting the rule itself there would never end.</summary>
-    private void RefuseLeftRecursion()
-    {
-        var nullable = new bool[_rules.Count];
-        var left = new HashSet<int>[_rules.Count];
-        for (var changed = true; changed;)
-        {
-            changed = false;
-            CheckTime();
-            for (var rule = 0; rule < _rules.Count; rule++)
-            {
-                var (ends, called) = Leftmost(rule, nullable);
-                changed |= ends != nullable[rule];
-                nullable[rule] = ends;
-                left[rule] = called;
-            }
-        }
-
-        // 0 = new, 1 = being followed, 2 = done
-        var marks = new byte[_rules.Count];
-        for (var rule = 0; rule < _rules.Count; rule++)
-        {
-            Follow(rule, left, marks, 0);
-        }
-    }
-
-    private void Follow(int rule, HashSet<int>[] left, byte[] marks, int depth)
-    {
-        if (marks[rule] == 1 || depth > 4 * GrammarLimits.StackDepth)
-        {
-            throw new GrammarException("", _names.TryGetValue(rule, out var name)
-                ? $"the rule '{name}' calls itself before it has matched a character (left recursion)"
-                : "a $ref leads back to itself without an object or a list between");
-        }
-
-        if (marks[rule] == 2)
-        {
-            return;
-        }
-
-        marks[rule] = 1;
-        foreach (var called in left[rule])
-        {
-            Follow(called, left, marks, depth + 1);
-        }
-
-        marks[rule] = 2;
-    }
-
-    private (bool Ends, HashSet<int> Called) Leftmost(int rule, bool[] nullable)
-    {
-        var called = new HashSet<int>();
-        var seen = new HashSet<int> { Start(rule) };
-        var open = new Stack<int>(seen);
-        while (open.TryPop(out var state))
-        {
-            foreach (var next in _nodes[state].Skips)
-            {
-                if (seen.Add(next))
-                {
-                    open.Push(next);
-                }
-            }
-
-            foreach (var (callee, back) in _nodes[state].Calls)
-            {
-                called.Add(callee);
-                if (nullable[callee] && seen.Add(back))
-                {
-                    open.Push(back);
-                }
-            }
-        }
-
-        return (seen.Contains(End(rule)), called);
     }
 
     private void Count()

@@ -17,6 +17,7 @@ internal sealed class RegexGrammar
     private readonly Func<CodePoints, Expression> _spell;
     private int _at;
     private int _depth;
+    private int? _end;
 
     private RegexGrammar(string pattern, Func<CodePoints, Expression> spell)
     {
@@ -53,8 +54,6 @@ internal sealed class RegexGrammar
         var any = Expression.Many(spell(CodePoints.All));
         return Expression.Of(open ? any : Expression.Empty, body, search && !end ? any : Expression.Empty);
     }
-
-    private int? _end;
 
     private int End => _end ?? _text.Length;
 

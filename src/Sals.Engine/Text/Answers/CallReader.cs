@@ -25,6 +25,9 @@ internal sealed class CallReader
     private string? _name;
     private string? _arguments;
 
+    /// <summary>Arguments are passed on while they come; all other values are collected.</summary>
+    private bool _passing;
+
     /// <param name="accepts">Whether a name may be that of a tool.</param>
     /// <param name="onlyKnownKeys">Any other member says that this is no call.</param>
     /// <param name="silent">Read, but not given out.</param>
@@ -146,9 +149,6 @@ internal sealed class CallReader
     }
 
     private bool IsArguments => _key is "arguments" or "parameters";
-
-    /// <summary>Arguments are passed on while they come; all other values are collected.</summary>
-    private bool _passing;
 
     private Step ReadScanned(char c, PartList parts)
     {

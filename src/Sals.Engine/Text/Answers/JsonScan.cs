@@ -10,6 +10,7 @@ internal sealed class JsonScan
     private At _at = At.Value;
     private string _word = "";
     private int _matched;
+    private bool _key;
 
     private enum At
     {
@@ -48,8 +49,6 @@ internal sealed class JsonScan
         /// <summary>No JSON value has this character here.</summary>
         Wrong,
     }
-
-    private bool _key;
 
     public Step Take(char c)
     {

@@ -13,6 +13,7 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
     private CallReader? _call;
     private bool _list;
     private State _state;
+    private int _nameAt;
 
     private enum State
     {
@@ -117,8 +118,6 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
             NoCall(c, parts);
         }
     }
-
-    private int _nameAt;
 
     /// <summary>A name, perhaps [CALL_ID] and an id, then [ARGS] or the arguments themselves.</summary>
     private void TakeInName(char c, PartList parts)

@@ -11,6 +11,7 @@ internal sealed class ReasoningSplitter
     private readonly StringBuilder _blanks = new();
     private State _state;
     private int _separators;
+    private bool _started;
 
     public ReasoningSplitter(ReasoningStart start) => _state = start switch
     {
@@ -114,8 +115,6 @@ internal sealed class ReasoningSplitter
             }
         }
     }
-
-    private bool _started;
 
     private void TakeInside(char c, PartList parts)
     {
