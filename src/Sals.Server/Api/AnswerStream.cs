@@ -60,8 +60,8 @@ public sealed class AnswerStream
                 return;
             }
 
-            // give the event a moment on the wire: an abort resets the connection and may overtake it
-            await Task.Delay(TimeSpan.FromMilliseconds(50), _time, CancellationToken.None);
+            // give the event a moment on the wire, also on a busy machine: an abort resets the connection and may overtake it
+            await Task.Delay(TimeSpan.FromMilliseconds(300), _time, CancellationToken.None);
             _context.Abort();
         }
     }

@@ -107,10 +107,9 @@ public class RequestFuzzTests
 
         try
         {
-            if (body.AsSpan().StartsWith("data:"u8) || body.AsSpan().StartsWith(": "u8))
+            if (body.AsSpan().StartsWith("data:"u8) || body.AsSpan().StartsWith(": "u8) || body.AsSpan().StartsWith("event:"u8))
             {
-                var events = Encoding.UTF8.GetString(body).Split("\n\n", StringSplitOptions.RemoveEmptyEntries).Where(one => one.StartsWith("data: ", StringComparison.Ordinal)).Select(one => one[6..]).ToArray();
-                return events[^1] != "[DONE]" ? "a stream without [DONE]" : events[..^1].Select(one => JsonDocument.Parse(one).RootElement).Any(one => one.TryGetProperty("error", out _)) ? "an error event" : null;
+                return StreamProblem(Encoding.UTF8.GetString(body));
             }
 
             var root = JsonDocument.Parse(body).RootElement;
@@ -120,5 +119,18 @@ public class RequestFuzzTests
         {
             return $"status {status} with a body that is no answer: {exception.Message}";
         }
+    }
+
+    private static string? StreamProblem(string body)
+    {
+        var data = body.Split('\n').Where(line => line.StartsWith("data: ", StringComparison.Ordinal)).Select(line => line[6..]).ToArray();
+        if (body.StartsWith("event:", StringComparison.Ordinal))
+        {
+            var types = data.Select(one => JsonDocument.Parse(one).RootElement.GetProperty("type").GetString()).ToArray();
+            return types[^1] is "response.completed" or "response.incomplete" ? null : $"a stream that ends with {types[^1]}";
+        }
+
+        return data[^1] != "[DONE]" ? "a stream without [DONE]"
+            : data[..^1].Any(one => JsonDocument.Parse(one).RootElement.TryGetProperty("error", out _)) ? "an error event" : null;
     }
 }

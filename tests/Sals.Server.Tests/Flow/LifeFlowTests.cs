@@ -103,12 +103,18 @@ public class LifeFlowTests
     public async Task Draining_refuses_new_requests_lets_running_ones_finish_and_exits_0()
     {
         using var gate = new ManualResetEventSlim();
-        await using var server = await TestServer.StartAsync(options => options with { ShutdownTimeout = TimeSpan.FromSeconds(20) }, () => new FakeBackend { OnSubmit = _ => gate.Wait() });
-        var running = server.PostJsonAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":20,"ignore_eos":true}""");
-        while (server.Stats.Running + server.Stats.Waiting + server.Host.Current!.Gate.Live == 0)
+        var submitted = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var server = await TestServer.StartAsync(options => options with { ShutdownTimeout = TimeSpan.FromSeconds(20) }, () => new FakeBackend
         {
-            await Task.Delay(2);
-        }
+            OnSubmit = _ =>
+            {
+                submitted.TrySetResult();
+                gate.Wait();
+            },
+        });
+        var running = server.PostJsonAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":20,"ignore_eos":true}""");
+        // a place at the gate is not enough: a drain that comes before the engine has the request refuses it
+        await submitted.Task.WaitAsync(TimeSpan.FromSeconds(20));
 
         server.Stop();
         using var health = await WaitForDrainingAsync(server);
