@@ -11,8 +11,8 @@ namespace Sals.Server.Tests.Abuse;
 /// </summary>
 public class RequestFuzzTests
 {
-    /// <summary>Allocated for one request at most: a grammar's automaton is the largest thing a small body may ask for.</summary>
-    private const long MostBytes = 32L << 20;
+    /// <summary>Allocated for one request at most: a grammar at the limits of its states is the largest thing a small body may ask for; it is garbage afterwards or one of the few that are kept.</summary>
+    private const long MostBytes = 192L << 20;
 
     /// <summary>And for each byte of a body.</summary>
     private const long MostBytesPerByte = 1000;
