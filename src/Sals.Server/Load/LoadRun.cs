@@ -68,17 +68,20 @@ public sealed class LoadRun
             for (var i = 0; i < schedule.Length; i++)
             {
                 var body = prompts.Body(i);
-                if (closed)
-                {
-                    await places.WaitAsync(cancel);
-                }
-                else
+                if (!closed)
                 {
                     await UntilAsync(start, schedule[i], cancel);
                 }
 
+                // asked for here, so that places are given in the order in which requests are due
+                var place = places.WaitAsync(cancel);
+                if (closed)
+                {
+                    await place;
+                }
+
                 var result = new LoadResult { Number = i, Due = closed ? Stopwatch.GetElapsedTime(start).TotalSeconds : schedule[i] };
-                tasks.Add(Task.Run(() => OneAsync(result, body, start, places, closed, cancel), CancellationToken.None));
+                tasks.Add(Task.Run(() => OneAsync(result, body, start, place, places, cancel), CancellationToken.None));
             }
         }
         catch (OperationCanceledException)
@@ -90,14 +93,11 @@ public sealed class LoadRun
         return Stopwatch.GetElapsedTime(start).TotalSeconds;
     }
 
-    private async Task OneAsync(LoadResult result, byte[] body, long start, SemaphoreSlim places, bool entered, CancellationToken cancel)
+    private async Task OneAsync(LoadResult result, byte[] body, long start, Task place, SemaphoreSlim places, CancellationToken cancel)
     {
         try
         {
-            if (!entered)
-            {
-                await places.WaitAsync(cancel);
-            }
+            await place;
         }
         catch (OperationCanceledException)
         {

@@ -9,6 +9,7 @@ namespace Sals.Server.Tests.Abuse;
 /// A server process under mixed load, disconnects, bad requests and bursts beyond its capacity. Afterwards nothing is stuck, nothing is held, and
 /// memory has not grown. SALS_SOAK_SECONDS sets how long (1800 for the run whose figures docs/benchmarks.md gives).
 /// </summary>
+[Collection(nameof(Alone))]
 public class SoakTests
 {
     /// <summary>A run at least so long is held to the 5% of memory; a shorter one is still warming up.</summary>
@@ -72,3 +73,7 @@ public class SoakTests
     private static double Mean(List<(double Second, long Bytes)> samples, double from, double to) =>
         samples.Where(one => one.Second >= from && one.Second <= to).Select(one => (double)one.Bytes).DefaultIfEmpty(samples[^1].Bytes).Average();
 }
+
+/// <summary>Tests that take both cores for themselves run after the others.</summary>
+[CollectionDefinition(nameof(Alone), DisableParallelization = true)]
+public sealed class Alone;

@@ -51,6 +51,7 @@ public class LoadRunTests
         await using var server = await TestServer.StartAsync(null, () => new FakeBackend { OnSubmit = _ => Thread.Sleep(10) });
         var report = await LoadAsync(Options(server) with { Requests = 10, RequestRate = 100, MaxConcurrency = 1, InputLength = 5, OutputLength = 6, IgnoreEndToken = true });
         Assert.Equal(10, report.Completed.Count);
+        Assert.Equal(report.Completed.OrderBy(result => result.Sent).Select(result => result.Number), report.Completed.Select(result => result.Number));
         Assert.True(report.Completed[^1].FirstToken > 0.3, $"the last one's first token came {report.Completed[^1].FirstToken:0.000} s after it was due");
         Assert.True(report.Lag > 200, "the wait at the client is said too");
     }
