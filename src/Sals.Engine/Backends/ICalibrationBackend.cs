@@ -22,6 +22,10 @@ public interface ICalibrationBackend : IDisposable
     /// <summary>Moves what the backend has gathered to <paramref name="keys"/>.</summary>
     void CollectKeyCovariance(CovarianceSet keys);
 
+    /// <summary>Runs one sequence and adds each layer's queries before rope to <paramref name="queries"/>.</summary>
+    /// <exception cref="NotSupportedException">This backend does not show queries.</exception>
+    void AccumulateQueries(ReadOnlySpan<int> tokens, QueryMoments queries);
+
     /// <summary>Eigenvectors of a layer's second moment.</summary>
     /// <param name="matrix">[N, N], symmetric.</param>
     SymmetricEigen Decompose(double[] matrix, int size);

@@ -6,4 +6,8 @@ namespace Sals.Engine.Latent;
 /// <param name="Centred">Eigenvectors of the covariance, with the mean that is subtracted before projection.</param>
 /// <param name="UncentredSpectrum">[D], all eigenvalues of the second moment, descending.</param>
 /// <param name="CentredSpectrum">[D], all eigenvalues of the covariance, descending.</param>
-public sealed record CalibratedLayer(int Layer, LatentBasisLayer Uncentred, LatentBasisLayer Centred, float[] UncentredSpectrum, float[] CentredSpectrum);
+public sealed record CalibratedLayer(int Layer, LatentBasisLayer Uncentred, LatentBasisLayer Centred, float[] UncentredSpectrum, float[] CentredSpectrum)
+{
+    /// <summary>Bases made for queries, one for each rank that was asked for; each is its own, not a cut of a larger one.</summary>
+    public IReadOnlyList<LatentBasisLayer> Weighted { get; init; } = [];
+}

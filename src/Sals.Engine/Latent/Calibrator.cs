@@ -23,6 +23,9 @@ public sealed class Calibrator
 {
     private const string SequenceKey = "next_sequence";
 
+    /// <summary>Sequences whose queries are looked at: moments of one head settle long before those of all keys.</summary>
+    private const int QuerySequences = 48;
+
     private readonly ICalibrationBackend _backend;
     private readonly ModelConfig _model;
     private readonly CalibrationText _text;
@@ -44,6 +47,9 @@ public sealed class Calibrator
     /// <summary>Time between two saves of the sums.</summary>
     public TimeSpan SaveInterval { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Ranks for which bases are made for queries as well (<see cref="WeightedBasis"/>); needs a backend that shows queries.</summary>
+    public IReadOnlyList<int> WeightedRanks { get; init; } = [];
+
     /// <summary>Told after every sequence and layer.</summary>
     public Action<CalibrationProgress>? Progress { get; init; }
 
@@ -61,8 +67,35 @@ public sealed class Calibrator
             Progress?.Invoke(new CalibrationProgress("eigenvectors", layer + 1, layers.Length));
         }
 
+        if (WeightedRanks.Count > 0)
+        {
+            AddWeighted(layers, keys, stop);
+        }
+
         LatentBasisFile.Write(output, _origin, _model.LayerCount, layers);
         Directory.Delete(_stateFolder, recursive: true);
+    }
+
+    private void AddWeighted(CalibratedLayer[] layers, CovarianceSet keys, CancellationToken stop)
+    {
+        var queries = new QueryMoments(_model);
+        var count = Math.Min(QuerySequences, _text.Sequences.Count);
+        for (var i = 0; i < count; i++)
+        {
+            stop.ThrowIfCancellationRequested();
+            _backend.AccumulateQueries(_text.Sequences[i], queries);
+            Progress?.Invoke(new CalibrationProgress("query statistics", i + 1, count));
+        }
+
+        var span = _text.Sequences.Max(sequence => sequence.Length);
+        var rope = new RopeTable(_model.Rope, _model.HeadSize, span);
+        for (var layer = 0; layer < layers.Length; layer++)
+        {
+            stop.ThrowIfCancellationRequested();
+            var (covariance, mean) = (keys.Covariance(layer, centred: true), keys.Mean(layer));
+            layers[layer] = layers[layer] with { Weighted = [.. WeightedRanks.Select(rank => WeightedBasis.Of(covariance, mean, queries, layer, _model, rope, rank, span))] };
+            Progress?.Invoke(new CalibrationProgress("bases for queries", layer + 1, layers.Length));
+        }
     }
 
     private string SumsFile => Path.Combine(_stateFolder, "sums.safetensors");

@@ -1,9 +1,9 @@
 namespace Sals.Engine.Latent;
 
 /// <summary>
-/// The projection of one layer: latent = U^T (key - mean), key ~ U latent + mean, keys taken before rope (after bias and k_norm), all KV heads side by
-/// side. Columns of U are orthonormal eigenvectors of the keys' second moment (or covariance when centred), largest eigenvalue first.
-/// Paper section 3 (joint low-rank projection); stored transposed, one eigenvector a row.
+/// The projection of one layer: latent = P (key - mean), key ~ U latent + mean, keys taken before rope (after bias and k_norm), all KV heads side by
+/// side. Columns of U are orthonormal eigenvectors of the keys' second moment (or covariance when centred), largest eigenvalue first, and P = U^T (paper section 3,
+/// joint low-rank projection; stored transposed, one eigenvector a row); or U and P are two matrices with P U = 1 (<see cref="WeightedBasis"/>).
 /// </summary>
 public sealed class LatentBasisLayer
 {
@@ -17,9 +17,12 @@ public sealed class LatentBasisLayer
     /// <param name="mean">[D], zeros for a basis that is not centred.</param>
     /// <param name="eigenvalues">[R], mean square of each latent coordinate; descending.</param>
     /// <param name="latentMean">[R], mean of each latent coordinate.</param>
-    public LatentBasisLayer(float[] vectors, float[] mean, float[] eigenvalues, float[] latentMean)
+    /// <param name="projection">[R, D], P where it is not U^T.</param>
+    public LatentBasisLayer(float[] vectors, float[] mean, float[] eigenvalues, float[] latentMean, float[]? projection = null)
     {
         Vectors = vectors;
+        Projection = projection ?? vectors;
+        ArgumentOutOfRangeException.ThrowIfNotEqual(Projection.Length, vectors.Length, nameof(projection));
         Mean = mean;
         Eigenvalues = eigenvalues;
         LatentMean = latentMean;
@@ -38,8 +41,11 @@ public sealed class LatentBasisLayer
         }
     }
 
-    /// <summary>[R, D]</summary>
+    /// <summary>[R, D], U^T: what reconstructs keys and projects scoring queries.</summary>
     public float[] Vectors { get; }
+
+    /// <summary>[R, D], P: what projects keys; the same array as <see cref="Vectors"/> for an orthonormal basis.</summary>
+    public float[] Projection { get; }
 
     /// <summary>[D]</summary>
     public float[] Mean { get; }

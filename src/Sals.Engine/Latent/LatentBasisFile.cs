@@ -16,7 +16,8 @@ public sealed record LatentBasisOrigin(string ModelFingerprint, string DataFinge
 /// Calibrated bases as a safetensors file. Metadata: format "sals-basis", version, model and data fingerprint, tokens, key_width, layer_count, rank.
 /// For each calibrated layer i, all F32: <c>layers.i.mean</c> [D] and for v = uncentred (of the paper) and centred:
 /// <c>layers.i.v.vectors</c> [rank, D], one eigenvector a row, largest eigenvalue first; <c>layers.i.v.eigenvalues</c> [D], the whole spectrum;
-/// <c>layers.i.v.latent_mean</c> [rank]. Mean and variance of a score follow from latent_mean and eigenvalue - latent_mean^2, the int8 scale of a
+/// <c>layers.i.v.latent_mean</c> [rank]. For each rank R that was calibrated for queries too: <c>layers.i.weighted.R.vectors</c> and <c>.projection</c> [R, D], whose coordinates
+/// have mean 0 and mean square 1. Mean and variance of a score follow from latent_mean and eigenvalue - latent_mean^2, the int8 scale of a
 /// coordinate is 6 sqrt(eigenvalue) / 127.
 /// </summary>
 public static class LatentBasisFile
@@ -45,6 +46,12 @@ public static class LatentBasisFile
             writer.Add($"layers.{layer.Layer}.mean", SafetensorsType.F32, layer.Centred.Mean, layer.Centred.Width);
             Add(writer, $"layers.{layer.Layer}.uncentred", layer.Uncentred, layer.UncentredSpectrum);
             Add(writer, $"layers.{layer.Layer}.centred", layer.Centred, layer.CentredSpectrum);
+            foreach (var weighted in layer.Weighted)
+            {
+                writer.Add($"layers.{layer.Layer}.weighted.{weighted.Rank}.vectors", SafetensorsType.F32, weighted.Vectors, weighted.Rank, weighted.Width);
+                writer.Add($"layers.{layer.Layer}.weighted.{weighted.Rank}.projection", SafetensorsType.F32, weighted.Projection, weighted.Rank, weighted.Width);
+            }
+
         }
 
         writer.Write(path);
@@ -62,8 +69,9 @@ public static class LatentBasisFile
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             foreach (var i in spec.SparseLayers)
             {
-                layers[i] = ReadLayer(file, i, spec.Centred, spec.Rank, model.KeyWidth);
+                layers[i] = spec.Basis == BasisKind.Queries ? ReadWeighted(file, i, spec.Rank, model.KeyWidth) : ReadLayer(file, i, spec.Centred, spec.Rank, model.KeyWidth);
                 hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Vectors.AsSpan()));
+                hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Projection.AsSpan()));
                 hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Mean.AsSpan()));
             }
 
@@ -116,6 +124,18 @@ public static class LatentBasisFile
             centred ? Values(file, $"layers.{layer}.mean", 1, width) : new float[width],
             Values(file, $"{name}.eigenvalues", 1, width)[..rank],
             Values(file, $"{name}.latent_mean", 1, Number(file, "rank"))[..rank]);
+    }
+
+    private static LatentBasisLayer ReadWeighted(SafetensorsFile file, int layer, int rank, int width)
+    {
+        var name = $"layers.{layer}.weighted.{rank}";
+        if (!file.Entries.ContainsKey($"{name}.vectors"))
+        {
+            throw new LatentBasisException($"{file.Path} has no basis made for queries of rank {rank}, which basis=queries asks for. Run 'sals calibrate' on the CPU with that rank among --ranks.");
+        }
+
+        return new LatentBasisLayer(
+            Values(file, $"{name}.vectors", rank, width), Values(file, $"layers.{layer}.mean", 1, width), [.. Enumerable.Repeat(1f, rank)], new float[rank], Values(file, $"{name}.projection", rank, width));
     }
 
     /// <summary>The first <paramref name="rows"/> rows of a tensor, all finite.</summary>

@@ -64,6 +64,9 @@ public sealed record LatentSpec
     /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
     public bool Centred { get; init; }
 
+    /// <summary>Which directions of the keys are kept.</summary>
+    public BasisKind Basis { get; init; }
+
     /// <summary>Latent tokens a compressed layer may select in a sequence of <paramref name="length"/> tokens (fewer when there are fewer).</summary>
     public int CriticalCount(int length) => Math.Clamp(length / Sparsity, CriticalMin, CriticalMax);
 
@@ -85,5 +88,15 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? "dense"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+}
+
+/// <summary>What a latent basis keeps of the keys.</summary>
+public enum BasisKind
+{
+    /// <summary>The directions in which they are largest (the paper's).</summary>
+    Keys,
+
+    /// <summary>Those in which queries see errors most, turned so that the leading coordinates carry most of the scores (<see cref="WeightedBasis"/>).</summary>
+    Queries,
 }

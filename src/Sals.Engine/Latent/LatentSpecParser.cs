@@ -45,6 +45,7 @@ public sealed class LatentSpecParser
         ("latent_format", "float32, bf16 or int8"),
         ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("centred", "true or false: subtract the mean key before projecting"),
+        ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
     ];
 
     private readonly Dictionary<string, string> _values = [];
@@ -133,6 +134,7 @@ public sealed class LatentSpecParser
         var critical = Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.ContainsKey("sparsity");
         var format = Format(defaultFormat);
+        var basis = Kind();
         var spec = new LatentSpec
         {
             Name = preset,
@@ -150,7 +152,8 @@ public sealed class LatentSpecParser
             DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
             LatentFormat = format,
             ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
-            Centred = Flag("centred", format == LatentFormat.Int8),
+            Centred = Flag("centred", format == LatentFormat.Int8 || basis == BasisKind.Queries),
+            Basis = basis,
         };
         CheckTogether(spec);
         return spec;
@@ -181,6 +184,11 @@ public sealed class LatentSpecParser
         if (spec.ReconstructInt8 && spec.LatentFormat != LatentFormat.Int8)
         {
             _errors.Add($"--sals reconstruct=int8: needs latent_format=int8, found {NameOf(spec.LatentFormat)}.");
+        }
+
+        if (spec.Basis == BasisKind.Queries && !spec.Centred)
+        {
+            _errors.Add("--sals basis=queries: needs centred=true.");
         }
 
         if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > 1024)
@@ -277,6 +285,20 @@ public sealed class LatentSpecParser
             case var text:
                 _errors.Add($"--sals latent_format={text}: expected float32, bf16 or int8.");
                 return otherwise;
+        }
+    }
+
+    private BasisKind Kind()
+    {
+        switch (_values.GetValueOrDefault("basis"))
+        {
+            case null or "keys":
+                return BasisKind.Keys;
+            case "queries":
+                return BasisKind.Queries;
+            case var text:
+                _errors.Add($"--sals basis={text}: expected keys or queries.");
+                return BasisKind.Keys;
         }
     }
 

@@ -73,6 +73,7 @@ public static class CalibrateCommand
 
         var device = DevicePlan.For(SalsOptions.Default with { Device = choice, KvCache = "dense", MaxSequences = 1 }, config, NativeLibraries.Probe);
         Console.WriteLine(device.Note ?? $"Device: {device.Gpu?.Name ?? "cpu"}");
+        int[] weighted = device.Gpu is null ? [.. Ranks(ranks).Where(share => share < 1).Select(share => LatentSpecParser.RoundedShare(share, config.KeyWidth)).Distinct()] : [];
         using var backend = CalibrationBackend.Open(folder, device, length);
         var watch = Stopwatch.StartNew();
         try
@@ -112,7 +113,7 @@ public static class CalibrateCommand
         return 0;
 
         void Calibrate(Action<CalibrationProgress> progress) =>
-            new Calibrator(backend, config, fingerprint, text, rank, $"{file}.state") { Progress = progress }.Run(file, TimeProvider.System, stop);
+            new Calibrator(backend, config, fingerprint, text, rank, $"{file}.state") { Progress = progress, WeightedRanks = weighted }.Run(file, TimeProvider.System, stop);
     }
 
     private static double[] Ranks(string list) =>

@@ -66,7 +66,7 @@ internal sealed class EvalSuite
         var asked = questions(setting, first);
         if (parsed.GetValue(_prompts) is { } file)
         {
-            File.WriteAllLines(file, asked.Ids.AsParallel().AsOrdered().Select(id => JsonSerializer.Serialize(asked.Make(id), PromptJson.Default.EvalItem)));
+            File.WriteAllLines(file, Make(asked, [.. asked.Ids], stop).Select(item => JsonSerializer.Serialize(item, PromptJson.Default.EvalItem)));
             return 0;
         }
 
@@ -133,8 +133,15 @@ internal sealed class EvalSuite
         }
 
         Task<EvalItem[]> MakeAsync(int chunk) => chunk < chunks.Length
-            ? Task.Run(() => chunks[chunk].AsParallel().AsOrdered().WithCancellation(stop).Select(asked.Make).ToArray(), stop)
+            ? Task.Run(() => Make(asked, chunks[chunk], stop), stop)
             : Task.FromResult<EvalItem[]>([]);
+    }
+
+    private static EvalItem[] Make(EvalQuestions asked, EvalItemId[] ids, CancellationToken stop)
+    {
+        var items = new EvalItem[ids.Length];
+        Parallel.For(0, ids.Length, new ParallelOptions { CancellationToken = stop }, i => items[i] = asked.Make(ids[i]));
+        return items;
     }
 
     private int Report(

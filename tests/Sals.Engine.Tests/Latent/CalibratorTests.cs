@@ -236,6 +236,8 @@ public class CalibratorTests
             (_own, _sequences) = (new CovarianceSet(Config.LayerCount, Config.KeyWidth), 0);
         }
 
+        public void AccumulateQueries(ReadOnlySpan<int> tokens, QueryMoments queries) => cpu.AccumulateQueries(tokens, queries);
+
         public SymmetricEigen Decompose(double[] matrix, int size) => cpu.Decompose(matrix, size);
 
         public void Dispose()

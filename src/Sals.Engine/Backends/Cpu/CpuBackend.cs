@@ -192,6 +192,18 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
         });
     }
 
+    public void AccumulateQueries(ReadOnlySpan<int> tokens, QueryMoments queries)
+    {
+        var width = _model.QueryWidth + _model.KeyWidth;
+        Visit(tokens, (layer, _, rows) =>
+        {
+            for (var at = 0; at < rows.Length; at += width)
+            {
+                queries.Add(layer, rows.Slice(at, _model.QueryWidth));
+            }
+        });
+    }
+
     /// <summary>Runs one sequence through all layers and shows each layer's queries and keys before rope (after bias and norm), in order of position.</summary>
     /// <param name="tokens">1 .. <see cref="MaxCalibrationLength"/> ids.</param>
     public void Visit(ReadOnlySpan<int> tokens, QueryKeyVisitor visitor)

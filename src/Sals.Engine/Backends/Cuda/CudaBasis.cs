@@ -12,6 +12,7 @@ internal sealed class CudaBasis : IDisposable
 {
     private readonly DeviceArena _arena;
     private readonly DeviceBasis[] _layers;
+    private readonly DevicePtr<ushort>[] _scoring;
     private readonly int[] _sparse;
 
     public CudaBasis(CudaStream stream, PageLayout layout, LatentBasis basis)
@@ -19,17 +20,18 @@ internal sealed class CudaBasis : IDisposable
         var spec = layout.Spec;
         _arena = new DeviceArena("latent bases", BytesOf(layout));
         _layers = new DeviceBasis[spec.LayerCount];
+        _scoring = new DevicePtr<ushort>[spec.LayerCount];
         _sparse = spec.SparseLayers;
         var flushed = new List<FlushedLayer>();
         foreach (var layer in _sparse)
         {
             var b = basis.Layer(layer);
-            var projection = new ushort[2 * b.Vectors.Length];
-            PackedProjection.Pack(b.Vectors, b.Width, projection);
+            var projection = Put(Packed(b.Projection, b.Width));
+            _scoring[layer] = ReferenceEquals(b.Vectors, b.Projection) ? projection : Put(Packed(b.Vectors, b.Width));
             _layers[layer] = new DeviceBasis(
                 Put(spec.ReconstructInt8 ? MemoryMarshal.AsBytes<sbyte>(b.Codes.Values).ToArray() : MemoryMarshal.AsBytes<ushort>(Reconstruct(b, spec.LatentFormat == LatentFormat.Int8)).ToArray()),
                 spec.ReconstructInt8 ? Put(b.Codes.Scales) : default,
-                Put(projection),
+                projection,
                 Put(b.Mean),
                 Put(b.Scale),
                 Put(b.InverseScale),
@@ -52,6 +54,9 @@ internal sealed class CudaBasis : IDisposable
     /// <summary>Of a compressed layer.</summary>
     public DeviceBasis this[int layer] => _layers[layer];
 
+    /// <summary>What projects the scoring query of a model that norms its queries, packed as the keys' projection is.</summary>
+    public DevicePtr<ushort> Scoring(int layer) => _scoring[layer];
+
     /// <summary>[compressed layers], ascending, as the flush sees them.</summary>
     public DevicePtr<FlushedLayer> FlushedLayers { get; }
 
@@ -67,7 +72,7 @@ internal sealed class CudaBasis : IDisposable
         var matrix = (long)layout.KeyWidth * spec.Rank;
         return DeviceArena.SizeOf<FlushedLayer>(spec.SparseLayers.Length) + spec.SparseLayers.Length
             * ((spec.ReconstructInt8 ? DeviceArena.SizeOf<byte>(matrix) + DeviceArena.SizeOf<float>(ScaleCount(layout)) : DeviceArena.SizeOf<ushort>(matrix))
-                + DeviceArena.SizeOf<ushort>(2 * matrix)
+                + (2 * DeviceArena.SizeOf<ushort>(2 * matrix))
                 + DeviceArena.SizeOf<float>(layout.KeyWidth)
                 + (2 * DeviceArena.SizeOf<float>(spec.Rank))
                 + (2 * DeviceArena.SizeOf<float>(spec.ScoreRank)));
@@ -76,6 +81,13 @@ internal sealed class CudaBasis : IDisposable
     public void Dispose() => _arena.Dispose();
 
     private static long ScaleCount(PageLayout layout) => (long)((layout.Spec.Rank + BasisCodes.Group - 1) / BasisCodes.Group) * layout.KeyWidth;
+
+    private static ushort[] Packed(float[] rows, int width)
+    {
+        var packed = new ushort[2 * rows.Length];
+        PackedProjection.Pack(rows, width, packed);
+        return packed;
+    }
 
     /// <summary>U [D, R] in bf16, columns scaled for latents that are codes.</summary>
     private static ushort[] Reconstruct(LatentBasisLayer basis, bool scaled)

@@ -104,6 +104,9 @@ public sealed class CudaCalibration : ICalibrationBackend
         Clear();
     }
 
+    public void AccumulateQueries(ReadOnlySpan<int> tokens, QueryMoments queries) =>
+        throw new NotSupportedException("Queries are looked at on the CPU only; give --device cpu for a basis that is made for them.");
+
     /// <exception cref="CudaException">The matrix is too large for the CPU and cuSOLVER is not installed.</exception>
     public SymmetricEigen Decompose(double[] matrix, int size)
     {

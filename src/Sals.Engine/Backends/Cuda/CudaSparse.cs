@@ -54,7 +54,7 @@ internal sealed class CudaSparse(
 
     /// <summary>The scoring queries of a model that norms its queries, which no product can give; before rope.</summary>
     public void Score(int layer, DevicePtr<ushort> qkv, int stride, DevicePtr<ushort> queryNorm, int rows) =>
-        kernels.ScoringQuery!.Launch(stream, qkv, stride, queryNorm, model.RmsNormEpsilon, basis[layer].Projection, rows);
+        kernels.ScoringQuery!.Launch(stream, qkv, stride, queryNorm, model.RmsNormEpsilon, basis.Scoring(layer), rows);
 
     /// <summary>Compresses the hot pages of a plan's flushes in all compressed layers.</summary>
     public void Flush(PinnedBuffer<FlushedPage> flushes, int count)

@@ -47,9 +47,10 @@ public sealed class AttentionAnalysis
             Progress?.Invoke(++done, total);
         }
 
-        var spectra = Enumerable.Range(0, _model.LayerCount).AsParallel().AsOrdered().Select(layer => (
-            Before: SymmetricEigen.Of(before.Covariance(layer, centred: false), _model.KeyWidth),
-            After: SymmetricEigen.Of(after.Covariance(layer, centred: false), _model.KeyWidth).Values)).ToArray();
+        var spectra = new (SymmetricEigen Before, double[] After)[_model.LayerCount];
+        Parallel.For(0, spectra.Length, layer => spectra[layer] = (
+            SymmetricEigen.Of(before.Covariance(layer, centred: false), _model.KeyWidth),
+            SymmetricEigen.Of(after.Covariance(layer, centred: false), _model.KeyWidth).Values));
         int[] sweep = [.. new[] { _spec.Rank / 8, _spec.Rank / 4, _spec.Rank / 2, _spec.Rank, _model.KeyWidth / 2, _model.KeyWidth }.Where(rank => rank > 0).Distinct().Order()];
         var sums = Enumerable.Range(0, _model.LayerCount).Select(_ => new MassSums(sweep.Length)).ToArray();
         foreach (var sequence in sequences)

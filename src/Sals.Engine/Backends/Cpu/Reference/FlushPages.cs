@@ -7,7 +7,7 @@ using Sals.Engine.Paging;
 namespace Sals.Engine.Backends.Cpu.Reference;
 
 /// <summary>
-/// Compresses one page of one layer when it leaves the window: latent = U^T (key before rope - mean), quantised values. The key is taken back
+/// Compresses one page of one layer when it leaves the window: latent = P (key before rope - mean), quantised values. The key is taken back
 /// from its rotated, stored form in float32, so that a prefill and a flush of the same stored keys give the same bytes.
 /// </summary>
 internal static class FlushPages
@@ -28,7 +28,7 @@ internal static class FlushPages
         {
             Unrotate(keys.Slice(t * width, width), rope.Cos(firstPosition + t), rope.Sin(firstPosition + t), key);
             TensorPrimitives.Subtract(key, basis.Mean, key);
-            DenseAttend.Score(key, basis.Vectors, width, latent);
+            DenseAttend.Score(key, basis.Projection, width, latent);
             LatentCodec.Store(latent[..spec.ScoreRank], spec.LatentFormat, basis, 0, planes.Score(t));
             LatentCodec.Store(latent[spec.ScoreRank..], spec.LatentFormat, basis, spec.ScoreRank, planes.Rest(t));
             ValueQuantizer.Quantise(values.Slice(t * width, width), spec.ValueBits, spec.ValueGroup, planes.ValueCodes(t), planes.ValueScales(t));
