@@ -25,7 +25,14 @@ public class FlushPagesKernelTests
     {
         var spec = new LatentCase
         {
-            HeadSize = headSize, QueryHeads = keyHeads, KeyHeads = keyHeads, Rank = rank, ScoreRank = scoreRank, Int8 = int8, ValueBits = valueBits, ValueGroup = valueGroup,
+            HeadSize = headSize,
+            QueryHeads = keyHeads,
+            KeyHeads = keyHeads,
+            Rank = rank,
+            ScoreRank = scoreRank,
+            Int8 = int8,
+            ValueBits = valueBits,
+            ValueGroup = valueGroup,
         };
         using var gpu = Gpu.Open();
         var test = new Setup(gpu, spec, pages: 3);
