@@ -102,7 +102,13 @@ public class DeviceFaultTests
         using var gpu = Gpu.Open();
         var config = TinyModel.Config(maxModelLength: 32768) with
         {
-            LayerCount = 32, HiddenSize = 4096, IntermediateSize = 14336, VocabularySize = 32000, HeadCount = 32, KeyValueHeadCount = 8, HeadSize = 128,
+            LayerCount = 32,
+            HiddenSize = 4096,
+            IntermediateSize = 14336,
+            VocabularySize = 32000,
+            HeadCount = 32,
+            KeyValueHeadCount = 8,
+            HeadSize = 128,
         };
         using var weights = RandomWeights.Of(config);
         var options = new CudaBackendOptions { MaxModelLength = 32768, Spec = LatentSpec.Dense(32), MemoryUtilization = 0.1 };

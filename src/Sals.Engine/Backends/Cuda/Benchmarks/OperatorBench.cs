@@ -44,7 +44,13 @@ public static class OperatorBench
             using var weights = RandomWeights.Of(model);
             var settings = options with
             {
-                Slots = batches.Max(), MaxModelLength = longest, ShortenToFit = true, Spec = spec, SampleableVocabulary = null, Graphs = false, MemoryUtilization = 0.96,
+                Slots = batches.Max(),
+                MaxModelLength = longest,
+                ShortenToFit = true,
+                Spec = spec,
+                SampleableVocabulary = null,
+                Graphs = false,
+                MemoryUtilization = 0.96,
                 Basis = spec.IsDense ? null : RandomLatentBasis.Of(spec, model),
             };
             using var bench = new CudaBench(weights, settings, cache, ceilings);
