@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Sals.Engine.Backends.Cuda;
@@ -54,7 +55,13 @@ public static class CudaBenchCommand
             var count = parsed.GetValue(steps);
             using var bench = new CudaBench(model.Weights, options with { Slots = parsed.GetValue(fill) ? CudaBackend.MaxSlots : rows.Max(), MaxModelLength = lengths.Max() }, cache, report.Measured);
             var points = rows.Concat(parsed.GetValue(fill) ? [0] : []).SelectMany(batch => lengths.Select(context => (batch, context)));
-            return report.With(bench, [.. points.Select(p => bench.Step(p.batch, p.context, count, parsed.GetValue(Kernels)) ?? TooLarge(p.batch, p.context)).OfType<StepFigure>()], []);
+            foreach (var (batch, context) in points)
+            {
+                var figure = bench.Step(batch, context, count, parsed.GetValue(Kernels)) ?? TooLarge(batch, context);
+                report = figure is null ? report : Keep(report.With(bench, [figure], []), parsed, $"{cache}, {figure.Batch} x {context:#,0}: {figure.StepMilliseconds:0.000} ms a step");
+            }
+
+            return report;
 
             StepFigure? TooLarge(int batch, int context)
             {
@@ -75,8 +82,14 @@ public static class CudaBenchCommand
             var lengths = parsed.GetValue(prompts)!;
             var longest = Math.Min(model.Config.MaxModelLength, lengths.Max() + 1);
             using var bench = new CudaBench(model.Weights, options with { Slots = 1, MaxModelLength = longest }, cache, report.Measured);
-            return report.With(bench, [], [.. lengths.Select(tokens => bench.Prompt(Math.Min(tokens, longest - 1), parsed.GetValue(repeats), kernels: true)
-                ?? throw new SettingException($"--prompts {tokens}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold it"))]);
+            foreach (var tokens in lengths)
+            {
+                var figure = bench.Prompt(Math.Min(tokens, longest - 1), parsed.GetValue(repeats), kernels: true)
+                    ?? throw new SettingException($"--prompts {tokens}: the cache of {MemoryBudget.Bytes(bench.Info.CacheBytes)} does not hold it");
+                report = Keep(report.With(bench, [], [figure]), parsed, $"{cache}, prompt of {tokens:#,0}: {figure.FirstTokenMilliseconds:0.0} ms to the first token");
+            }
+
+            return report;
         })));
         return command;
     }
@@ -102,7 +115,7 @@ public static class CudaBenchCommand
             var gpu = found.Usable ? found.Devices.First(device => device.Problem is null) : throw new SettingException($"sals bench op: {DevicePlan.Missing(found)}");
             var options = new CudaBackendOptions { Device = gpu.Ordinal, MaxModelLength = 1, Spec = LatentSpec.Dense(1), KernelCacheFolder = KernelCache.DefaultFolder };
             var (device, ceilings) = CudaCeilings.Measure(gpu.Ordinal, options.KernelCacheFolder);
-            var figures = new List<OperatorFigure>();
+            var report = new CudaBenchReport(Today, device, "one layer's attention", ceilings, 0, [], [], []);
             foreach (var shape in parsed.GetValue(heads)!)
             {
                 var counts = shape.Split('/');
@@ -114,11 +127,15 @@ public static class CudaBenchCommand
                 foreach (var cache in parsed.GetValue(Caches)!)
                 {
                     var (label, words) = Words(cache);
-                    figures.AddRange(OperatorBench.Run(queries, keys, label, words, parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options));
+                    foreach (var figure in OperatorBench.Run(queries, keys, label, words, parsed.GetValue(batches)!, parsed.GetValue(contexts)!, ceilings, options))
+                    {
+                        report = Keep(report with { Operators = [.. report.Operators, figure] }, parsed,
+                            $"{shape}, {label}, {figure.Batch} x {figure.Context:#,0}: {figure.Problem ?? string.Create(CultureInfo.InvariantCulture, $"{figure.Microseconds:0.0} us")}");
+                    }
                 }
             }
 
-            return Finish(new CudaBenchReport(Today, device, "one layer's attention", ceilings, 0, [], [], figures), parsed);
+            return Finish(report);
         })));
         return command;
     }
@@ -150,18 +167,25 @@ public static class CudaBenchCommand
                 report = measure(cuda with { ShortenToFit = false, Basis = settings.Basis }, folder, label, report);
             }
 
-            return Finish(report, parsed);
+            return Finish(report);
         });
     }
 
-    private static int Finish(CudaBenchReport report, ParseResult parsed)
+    /// <summary>Says a figure and writes all so far: a run that is cut short keeps what it has measured.</summary>
+    private static CudaBenchReport Keep(CudaBenchReport report, ParseResult parsed, FormattableString line)
     {
-        CudaBenchTables.Print(report, AnsiConsole.Console);
+        Console.Error.WriteLine(line.ToString(CultureInfo.InvariantCulture));
         if (parsed.GetValue(Json) is { } file)
         {
             File.WriteAllText(file.FullName, JsonSerializer.Serialize(report, CudaBenchJson.Default.CudaBenchReport));
         }
 
+        return report;
+    }
+
+    private static int Finish(CudaBenchReport report)
+    {
+        CudaBenchTables.Print(report, AnsiConsole.Console);
         return 0;
     }
 
