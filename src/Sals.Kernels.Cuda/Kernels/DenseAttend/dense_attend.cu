@@ -54,9 +54,9 @@ static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 static_assert(RUN == 4 * PAGE_SIZE, "a warp takes one page");
 
 #if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
-constexpr int STAGES = 2;  // what 99 KB of shared memory hold
+constexpr int STAGES = 2, BLOCKS = 1;  // what 99 KB of shared memory hold
 #else
-constexpr int STAGES = 3;
+constexpr int STAGES = 3, BLOCKS = 2;
 #endif
 constexpr int WARPS = 4;
 constexpr int TOKENS = 16;  // tokens of a stage
@@ -66,14 +66,25 @@ constexpr int ROWS_AT_ONCE = 32 / ROW_VECTORS;  // that a warp copies with one i
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
 constexpr int STAGE_BYTES = 2 * PLANE_BYTES;  // K, then V
 constexpr int HEAD_STRIDE = DH + 8;           // of a warp's result, in floats: keeps the heads in different banks
-constexpr int GROUP = 16;                     // runs merged at once
-constexpr int MAX_GROUPS = (MAXP + GROUP * 4 - 1) / (GROUP * 4);  // of a row
-constexpr int MERGE_WARPS = 8;
 constexpr int TASKS = 16;          // read from the work list at once, a lane each; two such batches are held
-constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
 
 // 16-byte pieces are permuted within a row so that eight rows of one column lie in different banks
 __device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYTES + ((column ^ (row & 7)) << 4); }
+
+#include "merge_runs.cuh"
+
+// barriers of the block's warps: results are there to be read, have been read
+enum Barrier { FULL = 1, FREE = 2 };
+
+template <Barrier BARRIER>
+__device__ __forceinline__ void wait_at() {
+    asm volatile("bar.sync %0, %1;" ::"n"((int)BARRIER), "n"(WARPS * 32) : "memory");
+}
+
+template <Barrier BARRIER>
+__device__ __forceinline__ void arrive_at() {
+    asm volatile("bar.arrive %0, %1;" ::"n"((int)BARRIER), "n"(WARPS * 32) : "memory");
+}
 
 // an 8x8 tile of 16-bit elements: lane (g, t) gives row g, columns 2t and 2t + 1, and gets column g, rows 2t and 2t + 1
 __device__ __forceinline__ u32 transpose_tile(u32 pair) {
@@ -82,50 +93,14 @@ __device__ __forceinline__ u32 transpose_tile(u32 pair) {
     return result;
 }
 
-// DH / 32 consecutive numbers of a head, which a lane merges
-struct Part {
-    float v[DH / 32];
-};
-
-__device__ __forceinline__ Part load_part(const float* from) {
-    Part part;
-    if constexpr (DH == 128) {
-        float4 v = __ldcg((const float4*)from);
-        part.v[0] = v.x, part.v[1] = v.y, part.v[2] = v.z, part.v[3] = v.w;
-    } else {
-        float2 v = __ldcg((const float2*)from);
-        part.v[0] = v.x, part.v[1] = v.y;
-    }
-
-    return part;
-}
-
-__device__ __forceinline__ void store_part(float* to, const Part& part) {
-    if constexpr (DH == 128)
-        *(float4*)to = make_float4(part.v[0], part.v[1], part.v[2], part.v[3]);
-    else
-        *(float2*)to = make_float2(part.v[0], part.v[1]);
-}
-
-__device__ __forceinline__ void store_output(u16* to, const Part& part, float inverse) {
-    if constexpr (DH == 128)
-        *(uint2*)to = make_uint2(narrow2(part.v[0] * inverse, part.v[1] * inverse), narrow2(part.v[2] * inverse, part.v[3] * inverse));
-    else
-        *(u32*)to = narrow2(part.v[0] * inverse, part.v[1] * inverse);
-}
-
-extern "C" __global__ void __launch_bounds__(WARPS * 32, 2) dense_attend(const __grid_constant__ Args args) {
+extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(const __grid_constant__ Args args) {
     extern __shared__ __align__(128) u8 shared[];  // ring, results of the warps, tasks
     __shared__ float2 warp_ml[WARPS][G];
-    __shared__ int arrived, merged;  // warps that have left their result, items that have been merged
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     u32 ring = shared_address(shared) + warp * STAGES * STAGE_BYTES;
     float* warp_o = (float*)(shared + WARPS * STAGES * STAGE_BYTES);                                   // [WARPS, G, HEAD_STRIDE]
     int4* tasks = (int4*)(shared + WARPS * STAGES * STAGE_BYTES + WARPS * G * HEAD_STRIDE * 4) + warp * 2 * TASKS;  // [WARPS, 2, TASKS]
     release_successor();
-    if (threadIdx.x == 0)
-        arrived = 0, merged = 0;
-    __syncthreads();
     int items = *args.work_count * HK;
     int mine = items > (int)blockIdx.x ? (items - blockIdx.x + gridDim.x - 1) / gridDim.x : 0;
 
@@ -315,10 +290,10 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 2) dense_attend(const _
             for (int offset = 4; offset < 32; offset <<= 1)
                 l[h] += __shfl_xor_sync(FULL_MASK, l[h], offset);
 
-        // The warps do not wait for each other: the last to leave its result merges the four, the others go on.
-        while (*(volatile int*)&merged != current)
-            ;
-        __syncwarp();
+        // The warps merge in turn: one waits for the results of all four, the others go on. They wait only to replace a result that
+        // is still being read.
+        if (current > 0 && warp != (current - 1) % WARPS)
+            wait_at<FREE>();
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int head = t * 2 + h;
@@ -332,16 +307,12 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 2) dense_attend(const _
             }
         }
 
-        __syncwarp();
-        int last = 0;
-        if (lane == 0) {
-            __threadfence_block();
-            last = atomicAdd(&arrived, 1) == current * WARPS + WARPS - 1;
-            __threadfence_block();
+        if (warp != current % WARPS) {
+            arrive_at<FULL>();
+            continue;
         }
 
-        if (!__shfl_sync(FULL_MASK, last, 0))
-            continue;
+        wait_at<FULL>();
         int entry = (int)(blockIdx.x + current * gridDim.x) / HK, runs = (length + RUN - 1) / RUN, column = lane * (DH / 32);
 #pragma unroll
         for (int h = 0; h < G; h++) {
@@ -368,79 +339,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 2) dense_attend(const _
             }
         }
 
-        __syncwarp();
-        if (lane == 0) {
-            __threadfence_block();
-            *(volatile int*)&merged = current + 1;
-        }
+        if (current + 1 < mine)
+            arrive_at<FREE>();
     }
-}
-
-// Merges the runs of rows that have several: 16 at a time, a warp each, then those groups; always in order of tokens.
-// grid (HQ, B)  block 32 * MERGE_WARPS  smem MAX_GROUPS * (DH * 4 + 8) B
-extern "C" __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_runs(const __grid_constant__ Args args) {
-    extern __shared__ __align__(16) float group_o[];  // [MAX_GROUPS, DH], then (m, l)
-    float2* group_ml = (float2*)(group_o + MAX_GROUPS * DH);
-    release_successor();
-    int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, column = lane * (DH / 32);
-    int runs = args.position[row] / RUN + 1, groups = (runs + GROUP - 1) / GROUP, first = args.row_first[row];
-    wait_predecessor();
-    if (runs == 1)
-        return;
-    u16* output = args.o + ((i64)row * HQ + head) * DH + column;
-    for (int group = threadIdx.x >> 5; group < groups; group += MERGE_WARPS) {
-        int count = min(GROUP, runs - group * GROUP);
-        i64 at = (i64)(first + group * GROUP) * HQ + head;
-        float2 ml = make_float2(NOTHING, 0.f);
-        if (lane < count)
-            ml = __ldcg(args.partial_ml + at + lane * HQ);
-        Part part[GROUP], sum;
-#pragma unroll
-        for (int r = 0; r < GROUP; r++)
-            part[r] = load_part(args.partial + (at + (r < count ? r : 0) * HQ) * DH + column);
-        float top = warp_max(ml.x), weight = exp2_fast(ml.x - top), share = ml.y * weight, total = 0.f;
-#pragma unroll
-        for (int i = 0; i < DH / 32; i++)
-            sum.v[i] = 0.f;
-#pragma unroll
-        for (int r = 0; r < GROUP; r++) {
-            float w = __shfl_sync(FULL_MASK, weight, r), l = __shfl_sync(FULL_MASK, share, r);
-            if (r < count) {
-                total += l;
-#pragma unroll
-                for (int i = 0; i < DH / 32; i++)
-                    sum.v[i] += part[r].v[i] * w;
-            }
-        }
-
-        if (groups == 1) {
-            store_output(output, sum, 1.f / total);
-        } else {
-            store_part(group_o + group * DH + column, sum);
-            if (lane == 0)
-                group_ml[group] = make_float2(top, total);
-        }
-    }
-
-    __syncthreads();
-    if (groups == 1 || threadIdx.x >= 32)
-        return;
-    float top = NOTHING, total = 0.f;
-    for (int group = 0; group < groups; group++)
-        top = fmaxf(top, group_ml[group].x);
-    Part sum;
-#pragma unroll
-    for (int i = 0; i < DH / 32; i++)
-        sum.v[i] = 0.f;
-#pragma unroll 4
-    for (int group = 0; group < groups; group++) {
-        float2 ml = group_ml[group];
-        float weight = exp2_fast(ml.x - top);
-        total += ml.y * weight;
-#pragma unroll
-        for (int i = 0; i < DH / 32; i++)
-            sum.v[i] += group_o[group * DH + column + i] * weight;
-    }
-
-    store_output(output, sum, 1.f / total);
 }
