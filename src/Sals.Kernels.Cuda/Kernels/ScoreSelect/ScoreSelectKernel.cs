@@ -68,16 +68,16 @@ public sealed class ScoreSelectKernel
             QkvStride = stride,
             Rows = rows,
         };
-        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments);
+        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments, overlap: true);
     }
 
     /// <summary>Scores of a step, and the counters that say when a row is complete. One serves all layers.</summary>
     /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
-    /// <param name="Bins">[B, MAXP * 64], the bin of each score</param>
+    /// <param name="Bins">[B, MAXP * 2, 8], the bin of each score, bit by bit</param>
     /// <param name="Histogram">[B, 128]</param>
     /// <param name="Ticket">[B]</param>
     /// <param name="Mask">[B, MAXP * 2]; null where it fits in shared memory</param>
-    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<byte> Bins, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
+    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<uint> Bins, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
     {
         private const int PageTokens = 64;
         private const int SharedMaskPages = 3072;
@@ -85,7 +85,7 @@ public sealed class ScoreSelectKernel
         /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
         public static long Bytes(int rows, int maxPages) =>
             DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens)
-            + DeviceArena.SizeOf<byte>((long)rows * maxPages * PageTokens)
+            + DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens / 4)
             + DeviceArena.SizeOf<uint>((long)rows * HistogramBins)
             + DeviceArena.SizeOf<int>(rows)
             + (maxPages > SharedMaskPages ? DeviceArena.SizeOf<uint>(2L * rows * maxPages) : 0);
@@ -95,7 +95,7 @@ public sealed class ScoreSelectKernel
         {
             var workspace = new Workspace(
                 arena.Take<uint>((long)rows * maxPages * PageTokens),
-                arena.Take<byte>((long)rows * maxPages * PageTokens),
+                arena.Take<uint>((long)rows * maxPages * PageTokens / 4),
                 arena.Take<uint>((long)rows * HistogramBins),
                 arena.Take<int>(rows),
                 maxPages > SharedMaskPages ? arena.Take<uint>(2L * rows * maxPages) : default);
@@ -116,7 +116,7 @@ public sealed class ScoreSelectKernel
         public DevicePtr<float> Mean;
         public DevicePtr<float> Variance;
         public DevicePtr<uint> Keys;
-        public DevicePtr<byte> Bins;
+        public DevicePtr<uint> Bins;
         public DevicePtr<uint> Histogram;
         public DevicePtr<int> Ticket;
         public DevicePtr<uint> Mask;

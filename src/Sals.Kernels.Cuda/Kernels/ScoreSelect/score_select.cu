@@ -8,7 +8,7 @@
 //      scale, mean, variance [RS]  f32    value of code 1 (int8 only), calibrated mean and variance of the coordinates
 // out  selected   [B, YMAX]        i32    positions, ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
-//      bins       [B, MAXP * 64]   u8     bin of each score, 0 for sinks
+//      bins       [B, MAXP * 2, 8] u32    bin of each score, 0 for sinks; of 32 tokens bit 0 of the bins, bit 1, .., bit 6, nothing
 //      histogram  [B, BINS]        u32    0 before and after
 //      ticket     [B]              i32    0 before and after
 //      mask       [B, MAXP * 2]    u32    only where it does not fit in shared memory
@@ -16,10 +16,11 @@
 // math int8: exact int32 sums of a 15-bit query, those of Reference.ScoreSelect. bf16: f32, one fixed tree per token. Bins of the score lie around the
 //      calibrated place of the threshold, 1/24 deviation wide: they only steer the search, a wrong calibration costs time. The block that completes a
 //      row finds the bin of the k-th best, then its place in that bin exactly, and writes the list
-// cost reads RS * element bytes a latent token; then one pass over a byte a token by one block per row
+// cost reads RS * element bytes a latent token; then a byte a token by one block per row
 // defs DH, HQ, HK, RS, MAXP, YMAX, LATENT_INT8, timeline's · at most 256 rows · oracle Reference.ScoreSelect · launcher ScoreSelectKernel
 #include "bf16.cuh"
 #include "block_scan.cuh"
+#include "chain.cuh"
 #include "matrix.cuh"
 #include "reduce.cuh"
 #include "timeline.cuh"
@@ -34,7 +35,7 @@ struct Args {
     const float* mean;
     const float* variance;
     u32* keys;
-    u8* bins;
+    u32* bins;
     u32* histogram;
     int* ticket;
     u32* mask;
@@ -66,29 +67,29 @@ static_assert(RS % 16 == 0 && RS <= 1024, "score rank: a multiple of 16, at most
 constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int MAX_ROWS = 256;
-constexpr int UNIT = 32;  // tokens a warp takes at a time: one word of the mask
-constexpr int BINS = 128;  // 1..127 by score, 0 for sinks, so that four bins compare in one addition
+constexpr int UNIT = 32;      // tokens a warp takes at a time: one word of the mask
+constexpr int BINS = 128;     // 1..127 by score, 0 for sinks
+constexpr int BIN_WORDS = 8;  // of 32 tokens: one a bit, and a spare
 constexpr float BINS_PER_DEVIATION = 24.f;
-constexpr int FINE_BINS = 256;                        // of the threshold's bin
-constexpr int CANDIDATES = 3 * THREADS;               // tokens of the threshold's bin that are ordered by fine bins; more are counted digit by digit
-constexpr int TIED = 256;                             // tokens of the threshold's fine bin that are ordered pairwise
+constexpr int FINE_BINS = 256;           // of the threshold's bin
+constexpr int CANDIDATES = 3 * THREADS;  // tokens of the threshold's bin that are ordered by fine bins; more are counted digit by digit
+constexpr int TIED = 256;                // tokens of the threshold's fine bin that are ordered pairwise
 constexpr int MASK_WORDS = MAXP * PAGE_SIZE / 32;
 constexpr bool SHARED_MASK = MASK_WORDS <= 6144;
-constexpr int EARLY = 2;  // units of a warp that L2 is asked for before the query is ready
+constexpr int EARLY = RS * (LATENT_INT8 ? 1 : 2) >= 256 ? 1 : 2;  // units of a warp that L2 is asked for before the query is ready
 
 constexpr int round_up_power(int n) { return n <= 1 ? 1 : 2 * round_up_power((n + 1) / 2); }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
 
 constexpr int ELEMENT_BYTES = LATENT_INT8 ? 1 : 2;
 constexpr int PER_VECTOR = 16 / ELEMENT_BYTES;
-constexpr int VECTORS = RS / PER_VECTOR;                    // 16-byte pieces of a token
-constexpr int LANES = smaller(32, round_up_power(VECTORS));  // lanes that share a token
-constexpr int COLUMNS = (VECTORS + LANES - 1) / LANES;      // pieces a lane holds of it
+constexpr int VECTORS = RS / PER_VECTOR;                                        // 16-byte pieces of a token
+constexpr int LANES = smaller(32, round_up_power(VECTORS));                     // lanes that share a token
+constexpr int COLUMNS = (VECTORS + LANES - 1) / LANES;                          // pieces a lane holds of it
 constexpr int LOADS = smaller(LANES, COLUMNS == 1 ? 8 : COLUMNS == 2 ? 4 : 2);  // tokens a lane reads at once
 constexpr int GROUPS = 32 / LANES;
 constexpr int STEP = LOADS * GROUPS;  // tokens a warp reads at once
 static_assert(UNIT % STEP == 0, "whole steps");
-
 
 // A lane's columns of the scoring query, and where the score is expected: bin = score * factor + offset.
 struct Query {
@@ -133,7 +134,9 @@ struct Coordinates {
     float query[EACH], scale[EACH], mean[EACH], variance[EACH];
 };
 
-__device__ __forceinline__ const u16* query_of(const Args& args, int row) { return args.qkv + (i64)row * args.qkv_stride + (HQ + 2 * HK) * DH; }
+__device__ __forceinline__ const u16* query_of(const Args& args, int row) {
+    return args.qkv + (i64)row * args.qkv_stride + (HQ + 2 * HK) * DH;
+}
 
 __device__ __forceinline__ void load_query(const Args& args, int row, Coordinates& c) {
 #pragma unroll
@@ -229,7 +232,8 @@ __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coord
             shared.high[i] = (u8)upper;
             shared.low[i] = (u8)(code - upper * 128);
             if (code != 0) {
-                float inverse = code / coordinates.scale[j], centre = coordinates.mean[j] * inverse, width = coordinates.variance[j] * inverse * inverse;
+                float inverse = code / coordinates.scale[j], centre = coordinates.mean[j] * inverse,
+                      width = coordinates.variance[j] * inverse * inverse;
                 mean += centre;
                 square += width + centre * centre;
                 spread += width;
@@ -328,12 +332,12 @@ __device__ __forceinline__ Score reduce(Score (&value)[LOADS]) {
     return value[0];
 }
 
-// The score of one of the unit's 32 tokens, `token`; latents [32, RS].
-__device__ __forceinline__ Score score_unit(const u8* latents, const Query& query, int& token) {
+// Lane t gets the score of token t; latents [32, RS].
+__device__ __forceinline__ Score score_unit(const u8* latents, const Query& query) {
     constexpr int STEPS = UNIT / STEP;
     int lane = threadIdx.x & 31, column = lane % LANES, group = lane / LANES;
     Score result = 0;
-#pragma unroll
+#pragma unroll 2
     for (int step = 0; step < STEPS; step++) {
         uint4 latent[LOADS][COLUMNS];
 #pragma unroll
@@ -353,8 +357,8 @@ __device__ __forceinline__ Score score_unit(const u8* latents, const Query& quer
             result = sum;
     }
 
-    token = lane % STEPS * STEP + lane % LANES / STEPS * GROUPS + group;
-    return result;
+    // token (step, load, group) is with lane (group, load, step)
+    return __shfl_sync(FULL_MASK, result, lane % GROUPS * LANES + lane % STEP / GROUPS * STEPS + lane / STEP);
 }
 
 // tokens ordered by (key descending, position ascending) are ordered by this, descending
@@ -376,44 +380,65 @@ struct Part {
     int row, slot, length, units, first, end;
 };
 
-// Scores a part of a row and adds its bins to the row's histogram. `coordinates` are the row's.
-__device__ __forceinline__ float2 scan(const Args& args, Shared& shared, const Coordinates& coordinates, const Part& part) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, row = part.row, end = part.end, sink = sink_count(part.length);
-    const u32* table = args.table + (i64)part.slot * MAXP;
-    const u8* planes = args.pages + args.layer_offset;
-    u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
-    u8* bins = args.bins + (i64)row * (MAXP * PAGE_SIZE);
-    Query query;
-    // pages of the warp's next 32 units, one a lane
-    int base = part.first + warp, own = base + lane * WARPS;
-    u32 page = own < end ? table[own * UNIT / PAGE_SIZE] : 0;
-    auto latents = [&](int i) {
-        return planes + (u64)__shfl_sync(FULL_MASK, page, i) * PAGE_UNIT + (base + i * WARPS) * UNIT % PAGE_SIZE * (RS * ELEMENT_BYTES);
-    };
+// Where a warp's next 32 units lie: unit base + i * WARPS in page `page` of lane i.
+struct Window {
+    int base;
+    u32 page;
+};
+
+__device__ __forceinline__ Window window_at(const Args& args, const Part& part, int base) {
+    int own = base + (threadIdx.x & 31) * WARPS;
+    return {base, own < part.end ? args.table[(i64)part.slot * MAXP + own * UNIT / PAGE_SIZE] : 0};
+}
+
+// latents of the window's i-th unit, [32, RS]
+__device__ __forceinline__ const u8* latents_at(const Args& args, const Window& window, int i) {
+    u32 page = __shfl_sync(FULL_MASK, window.page, i);
+    return args.pages + (u64)page * PAGE_UNIT + args.layer_offset + (window.base + i * WARPS) * UNIT % PAGE_SIZE * (RS * ELEMENT_BYTES);
+}
+
+// The first window of a part, asked for ahead of time: needs nothing of the query.
+__device__ __forceinline__ Window open_window(const Args& args, const Part& part) {
+    Window window = window_at(args, part, part.first + (threadIdx.x >> 5));
 #pragma unroll
     for (int i = 0; i < EARLY; i++) {
-        if (base + i * WARPS < end)
-            prefetch(latents(i));
+        if (window.base + i * WARPS < part.end)
+            prefetch(latents_at(args, window, i));
     }
 
+    return window;
+}
+
+// Scores a part of a row and adds its bins to the row's histogram. `coordinates` are the row's.
+__device__ __forceinline__ float2 scan(const Args& args, Shared& shared, const Coordinates& coordinates, const Part& part, Window window) {
+    int lane = threadIdx.x & 31, row = part.row, end = part.end, sink = sink_count(part.length);
+    u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
+    u32* bins = args.bins + (i64)row * (MASK_WORDS * BIN_WORDS);
+    Query query;
     prepare(shared, coordinates, query_of(args, row), part.length, query);
     float2 expected = make_float2(query.factor, query.offset);
 #pragma unroll 1
-    while (base < end) {
-        int count = min(32, (end - base + WARPS - 1) / WARPS);
+    while (window.base < end) {
+        int count = min(32, (end - window.base + WARPS - 1) / WARPS);
 #pragma unroll 1
         for (int i = 0; i < count; i++) {
-            int unit = base + i * WARPS, token;
-            Score score = score_unit(latents(i), query, token);
-            token += unit * UNIT;
+            int unit = window.base + i * WARPS, token = unit * UNIT + lane;
+            Score score = score_unit(latents_at(args, window, i), query);
             int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
             keys[token] = key_of(score);
-            bins[token] = (u8)bin;
             atomicAdd(shared.histogram + bin, 1u);
+            u32 own = 0;
+#pragma unroll
+            for (int bit = 0; bit < 7; bit++) {
+                u32 word = __ballot_sync(FULL_MASK, bin >> bit & 1);
+                own = lane == bit ? word : own;
+            }
+
+            if (lane < BIN_WORDS)
+                bins[unit * BIN_WORDS + lane] = own;
         }
 
-        base += 32 * WARPS, own = base + lane * WARPS;
-        page = own < end ? table[own * UNIT / PAGE_SIZE] : 0;
+        window = window_at(args, part, window.base + 32 * WARPS);
     }
 
     __syncthreads();
@@ -458,7 +483,8 @@ __device__ __forceinline__ Threshold find_bin(const int (&count)[EACH], int k) {
     }
 
     int source = __ffs(__ballot_sync(FULL_MASK, here)) - 1;
-    return {__shfl_sync(FULL_MASK, found.bin, source), __shfl_sync(FULL_MASK, found.above, source), __shfl_sync(FULL_MASK, found.count, source)};
+    return {__shfl_sync(FULL_MASK, found.bin, source), __shfl_sync(FULL_MASK, found.above, source),
+            __shfl_sync(FULL_MASK, found.count, source)};
 }
 
 __device__ __forceinline__ Threshold find_fine_bin(const u32* fine, int k) {
@@ -485,18 +511,27 @@ __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, in
             shared.fine[threadIdx.x] = 0;
         __syncthreads();
 #pragma unroll 1
-        for (int base = 0; base < end; base += THREADS * 4) {
-            int t = base + threadIdx.x * 4;
-            uint4 four = t < end ? __ldcg((const uint4*)(keys + t)) : make_uint4(0, 0, 0, 0);
-            u32 key[4] = {four.x, four.y, four.z, four.w};
+        for (int base = 0; base < end; base += THREADS * 16) {
+            uint4 four[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                u64 rank = rank_of(key[i], t + i);
-                bool counts = t + i >= sink && t < end && (shift == 56 || rank >> (shift + 8) == prefix);
-                u32 digit = counts ? (u32)(rank >> shift) & 255 : 256;
-                u32 peers = __match_any_sync(FULL_MASK, digit);
-                if (counts && (threadIdx.x & 31) == __ffs(peers) - 1)
-                    atomicAdd(shared.fine + digit, __popc(peers));
+            for (int j = 0; j < 4; j++) {
+                int t = base + (j * THREADS + threadIdx.x) * 4;
+                four[j] = t < end ? __ldcg((const uint4*)(keys + t)) : make_uint4(0, 0, 0, 0);
+            }
+
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                int t = base + (j * THREADS + threadIdx.x) * 4;
+                u32 key[4] = {four[j].x, four[j].y, four[j].z, four[j].w};
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    u64 rank = rank_of(key[i], t + i);
+                    bool counts = t + i >= sink && t < end && (shift == 56 || rank >> (shift + 8) == prefix);
+                    u32 digit = counts ? (u32)(rank >> shift) & 255 : 256;
+                    u32 peers = __match_any_sync(FULL_MASK, digit);
+                    if (counts && (threadIdx.x & 31) == __ffs(peers) - 1)
+                        atomicAdd(shared.fine + digit, __popc(peers));
+                }
             }
         }
 
@@ -514,67 +549,77 @@ __device__ __forceinline__ void mark_by_rank(const u32* keys, int sink, int end,
     u64 prefix;
     int shift;
     find_rank(keys, sink, end, k, shared, prefix, shift);
-    for (int base = 0; base < end; base += THREADS) {
-        int t = base + threadIdx.x;
-        u32 word = __ballot_sync(FULL_MASK, t >= sink && t < end && rank_of(t < end ? __ldcg(keys + t) : 0, t) >> shift >= prefix);
-        if (t < end && threadIdx.x % 32 == 0)
-            mask[t / 32] = word;
+#pragma unroll 1
+    for (int base = 0; base < end; base += THREADS * 8) {
+        u32 key[8];
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            int t = base + j * THREADS + threadIdx.x;
+            key[j] = t < end ? __ldcg(keys + t) : 0;
+        }
+
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            int t = base + j * THREADS + threadIdx.x;
+            u32 word = __ballot_sync(FULL_MASK, t >= sink && t < end && rank_of(key[j], t) >> shift >= prefix);
+            if (t < end && threadIdx.x % 32 == 0)
+                mask[t / 32] = word;
+        }
     }
 
     __syncthreads();
 }
 
-// the top bit of each byte as four bits
-__device__ __forceinline__ u32 top_bits(u32 bytes) { return (bytes & 0x80808080u) / 128 * 0x01020408u >> 24; }
-
-// 16 tokens' bins at a time: those of vector base + i * THREADS + tid, zeros past the end
+// Bins of 32 tokens at a time, bit by bit: units base + i * THREADS + tid.
 struct Batch {
-    static constexpr int SIZE = 4;
-    uint4 v[SIZE];
+    static constexpr int SIZE = 2;
+    uint4 low[SIZE], high[SIZE];
 };
 
-__device__ __forceinline__ Batch load_bins(const u8* bins, int base, int vectors) {
+__device__ __forceinline__ Batch load_bins(const u32* bins, int base, int units) {
     Batch batch;
 #pragma unroll
     for (int i = 0; i < Batch::SIZE; i++) {
-        int at = base + i * THREADS + threadIdx.x;
-        batch.v[i] = at < vectors ? __ldcg((const uint4*)bins + at) : make_uint4(0, 0, 0, 0);
+        int unit = base + i * THREADS + threadIdx.x;
+        const uint4* words = (const uint4*)(bins + unit * BIN_WORDS);
+        batch.low[i] = unit < units ? __ldcg(words) : make_uint4(0, 0, 0, 0);
+        batch.high[i] = unit < units ? __ldcg(words + 1) : make_uint4(0, 0, 0, 0);
     }
 
     return batch;
 }
 
 // Bits of the tokens above the threshold's bin, by one pass over the bins, whose first batch is loaded; lists the tokens in it.
-__device__ __forceinline__ void mark_above(const u8* bins, Batch batch, int vectors, int bin, u32* mask, Shared& shared) {
-    u32 to_above = (127 - bin) * 0x01010101u, to_reach = (128 - bin) * 0x01010101u;  // carries into the top bit
-    int lane = threadIdx.x & 31;
+__device__ __forceinline__ void mark_above(const u32* bins, Batch batch, int units, int bin, u32* mask, Shared& shared) {
+    u32 wanted[7];
+#pragma unroll
+    for (int bit = 0; bit < 7; bit++)
+        wanted[bit] = bin >> bit & 1 ? FULL_MASK : 0;
 #pragma unroll 1
-    for (int base = 0; base < vectors;) {
-        int next = base + THREADS * Batch::SIZE;
-        Batch ahead = load_bins(bins, next, vectors);
+    for (int base = 0; base < units; base += THREADS * Batch::SIZE) {
+        Batch ahead = load_bins(bins, base + THREADS * Batch::SIZE, units);
 #pragma unroll
         for (int i = 0; i < Batch::SIZE; i++) {
-            if (base + i * THREADS >= vectors)
-                break;
-            int at = base + i * THREADS + threadIdx.x;
-            uint4 v = batch.v[i];
-            u32 above = top_bits(v.x + to_above) | top_bits(v.y + to_above) << 4 | top_bits(v.z + to_above) << 8 | top_bits(v.w + to_above) << 12;
-            u32 reach = top_bits(v.x + to_reach) | top_bits(v.y + to_reach) << 4 | top_bits(v.z + to_reach) << 8 | top_bits(v.w + to_reach) << 12;
-            if (at < vectors)
-                ((u16*)mask)[at] = (u16)above;
-            u32 in = reach ^ above;
-            for (u32 lanes = __ballot_sync(FULL_MASK, in != 0); lanes; lanes = __ballot_sync(FULL_MASK, in != 0)) {
-                int slot = 0;
-                if (lane == 0)
-                    slot = atomicAdd(&shared.candidate_count, __popc(lanes));
-                slot = __shfl_sync(FULL_MASK, slot, 0) + __popc(lanes & ((1u << lane) - 1));
-                if (in)
-                    shared.candidates[slot] = at * 16 + __ffs(in) - 1;
-                in &= in - 1;
+            int unit = base + i * THREADS + threadIdx.x;
+            u32 words[7] = {batch.low[i].x,  batch.low[i].y,  batch.low[i].z, batch.low[i].w,
+                            batch.high[i].x, batch.high[i].y, batch.high[i].z};
+            u32 above = 0, in = unit < units ? FULL_MASK : 0;
+#pragma unroll
+            for (int bit = 6; bit >= 0; bit--) {
+                above |= in & words[bit] & ~wanted[bit];
+                in &= ~(words[bit] ^ wanted[bit]);
+            }
+
+            if (unit < units)
+                mask[unit] = above;
+            if (in) {
+                int slot = atomicAdd(&shared.candidate_count, __popc(in));
+                for (; in; in &= in - 1)
+                    shared.candidates[slot++] = unit * 32 + __ffs(in) - 1;
             }
         }
 
-        batch = ahead, base = next;
+        batch = ahead;
     }
 }
 
@@ -626,16 +671,34 @@ __device__ __forceinline__ bool mark_candidates(const u32* keys, float2 expected
     return true;
 }
 
-// Writes the marked positions, ascending.
+// Writes the marked positions, ascending. A warp takes a run of words, 32 at a time.
 __device__ __forceinline__ void emit(const u32* mask, int words, int* selected, Shared& shared) {
-    int each = (words + THREADS - 1) / THREADS, first = min(words, (int)threadIdx.x * each), end = min(words, first + each);
-    int count = 0;
-    for (int w = first; w < end; w++)
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    int span = (words + THREADS - 1) / THREADS * 32, first = warp * span, end = min(words, first + span), count = 0;
+    for (int w = first + lane; w < end; w += 32)
         count += __popc(mask[w]);
-    int at = exclusive_scan<WARPS>(count, shared.scan);
-    for (int w = first; w < end; w++) {
-        for (u32 bits = mask[w]; bits; bits &= bits - 1)
-            selected[at++] = w * 32 + __ffs(bits) - 1;
+    count = __reduce_add_sync(FULL_MASK, count);
+    if (lane == 0)
+        shared.scan[warp] = count;
+    __syncthreads();
+    int before = 0;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++)
+        before += w < warp ? shared.scan[w] : 0;
+#pragma unroll 1
+    for (int w = first; w < end; w += 32) {
+        u32 bits = w + lane < end ? mask[w + lane] : 0;
+        int own = __popc(bits), sum = own;
+#pragma unroll
+        for (int offset = 1; offset < 32; offset <<= 1) {
+            int below = __shfl_up_sync(FULL_MASK, sum, offset);
+            if (lane >= offset)
+                sum += below;
+        }
+
+        for (int at = before + sum - own; bits; bits &= bits - 1)
+            selected[at++] = (w + lane) * 32 + __ffs(bits) - 1;
+        before += __shfl_sync(FULL_MASK, sum, 31);
     }
 }
 
@@ -645,10 +708,10 @@ __device__ __forceinline__ void select(const Args& args, Shared& shared, const C
     float2 expected = done.expected;
     int tid = threadIdx.x, k = critical_count(length), end = window_start(length), sink = sink_count(length);
     const u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
-    const u8* bins = args.bins + (i64)row * (MAXP * PAGE_SIZE);
+    const u32* bins = args.bins + (i64)row * (MASK_WORDS * BIN_WORDS);
     u32* histogram = args.histogram + row * BINS;
     u32* mask = SHARED_MASK ? shared.mask : args.mask + (i64)row * MASK_WORDS;
-    Batch batch = load_bins(bins, 0, end / 16);
+    Batch batch = load_bins(bins, 0, end / UNIT);
     uint4 four = __ldcg((const uint4*)(histogram + BINS - 4 * (tid % 32 + 1)));
     if (tid < FINE_BINS)
         shared.fine[tid] = 0;
@@ -656,7 +719,7 @@ __device__ __forceinline__ void select(const Args& args, Shared& shared, const C
     Threshold found = find_bin<4>(count, k);
     bool marked = found.count <= CANDIDATES;
     if (marked)
-        mark_above(bins, batch, end / 16, found.bin, mask, shared);
+        mark_above(bins, batch, end / UNIT, found.bin, mask, shared);
     __syncthreads();
     if (tid < BINS)
         histogram[tid] = 0;
@@ -710,7 +773,8 @@ __device__ __forceinline__ bool part_of_few(const Args& args, Part& part) {
         return false;
     int row = __ffs(owner) - 1, index = block - __shfl_sync(FULL_MASK, first, row);
     blocks = __shfl_sync(FULL_MASK, blocks, row), units = __shfl_sync(FULL_MASK, units, row);
-    part = {row, __shfl_sync(FULL_MASK, slot, row), __shfl_sync(FULL_MASK, length, row), units, (int)((i64)units * index / blocks), (int)((i64)units * (index + 1) / blocks)};
+    part = {row,   __shfl_sync(FULL_MASK, slot, row),  __shfl_sync(FULL_MASK, length, row),
+            units, (int)((i64)units * index / blocks), (int)((i64)units * (index + 1) / blocks)};
     return true;
 }
 
@@ -740,20 +804,25 @@ __device__ __forceinline__ bool part_of_many(const Args& args, Shared& shared, i
 
 extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_constant__ Args args) {
     __shared__ Shared shared;
-    // what does not depend on the row, and the query of the row that it is when all are of one length
-    int known = (int)((i64)blockIdx.x * args.rows / gridDim.x), begin = 0, end = 0;
+    release_successor();
+    int begin = 0, end = 0;
     Coordinates coordinates;
     load_calibration(args, coordinates);
-    load_query(args, known, coordinates);
     if (threadIdx.x < BINS)
         shared.histogram[threadIdx.x] = 0;
     if (threadIdx.x == 0)
         shared.candidate_count = shared.tied_count = shared.last_count = 0;
     bool few = args.rows <= 32 && 2 * args.rows <= gridDim.x;
     Part part;
-    if (few ? !part_of_few(args, part) : !part_of_many(args, shared, begin, end))
+    if (few ? !part_of_few(args, part) : !part_of_many(args, shared, begin, end)) {
+        // also without work: the launch after this one takes its end for that of all before it
+        wait_predecessor();
         return;
+    }
+
+    // positions, tables and latent pages are older than the launch before this one; the query is not
     int row = few ? part.row : shared.row;
+    bool waited = false;
     do {
         if (!few) {
             while (shared.first[row + 1] <= begin)
@@ -763,10 +832,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_c
             begin = stop;
         }
 
-        if (row != known)
-            load_query(args, row, coordinates);
-        known = row;
-        float2 expected = scan(args, shared, coordinates, part);
+        Window window = open_window(args, part);
+        if (!waited)
+            wait_predecessor();
+        waited = true;
+        load_query(args, row, coordinates);
+        float2 expected = scan(args, shared, coordinates, part, window);
         __syncthreads();
         if (arrive_last(args.ticket + row, part.end - part.first, part.units))
             shared.last[shared.last_count++] = {row, part.length, expected};
