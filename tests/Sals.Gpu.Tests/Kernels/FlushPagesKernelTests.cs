@@ -104,7 +104,7 @@ public class FlushPagesKernelTests
         {
             (_gpu, _case, _layout, _count) = (gpu, spec, spec.Layout, pages);
             _kernel = new FlushPagesKernel(gpu.Load(FlushPagesKernel.Program(spec.Shape(4096))), spec.Shape(4096));
-            _basis = spec.Basis(_inputs, 0.1f * keySize * keySize);
+            _basis = spec.Basis(_inputs, 0.1f * keySize * keySize, 0.3f * keySize);
             _first = 0;
             _table = new RopeTable(spec.Model.Rope, spec.HeadSize, pages * 64);
             _keys = _inputs.Normal(pages * 64 * spec.Width, keySize);

@@ -102,7 +102,7 @@ internal sealed record LatentCase
     };
 
     /// <summary>Unit vectors, not orthogonal: no kernel needs them to be.</summary>
-    public LatentBasisLayer Basis(Inputs inputs, float eigenvalue = 1)
+    public LatentBasisLayer Basis(Inputs inputs, float eigenvalue = 1, float mean = 0.3f)
     {
         var vectors = inputs.Normal(Rank * Width);
         for (var i = 0; i < Rank; i++)
@@ -112,6 +112,6 @@ internal sealed record LatentCase
             System.Numerics.Tensors.TensorPrimitives.Divide(row, norm, row);
         }
 
-        return new LatentBasisLayer(vectors, inputs.Normal(Width, 0.3f), [.. Enumerable.Range(0, Rank).Select(i => eigenvalue / (1 + (i / 16f)))], inputs.Normal(Rank, 0.05f * MathF.Sqrt(eigenvalue)));
+        return new LatentBasisLayer(vectors, inputs.Normal(Width, mean), [.. Enumerable.Range(0, Rank).Select(i => eigenvalue / (1 + (i / 16f)))], inputs.Normal(Rank, 0.05f * MathF.Sqrt(eigenvalue)));
     }
 }
