@@ -62,7 +62,8 @@ internal static class DatasetCommands
                 id => asked[id].ToItem(most, session.Plain, message => session.Render(message, ""), ids => session.Tokenizer.Decode(ids, skipSpecialTokens: false)),
                 tasks,
                 task => asked.Values.First(question => question.Task == task).Metric,
-                []) { Categories = categories }, stop);
+                [])
+            { Categories = categories }, stop);
         }));
         return command;
     }

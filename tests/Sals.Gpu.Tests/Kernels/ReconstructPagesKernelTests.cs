@@ -21,7 +21,16 @@ public class ReconstructPagesKernelTests
         // all of page 0 is sinks, so that its hot copy is whole
         var settings = new LatentCase
         {
-            HeadSize = headSize, QueryHeads = keyHeads, KeyHeads = keyHeads, Rank = rank, ScoreRank = scoreRank, Int8 = int8, ValueBits = valueBits, ValueGroup = valueGroup, Sinks = 64, ReconstructInt8 = codes,
+            HeadSize = headSize,
+            QueryHeads = keyHeads,
+            KeyHeads = keyHeads,
+            Rank = rank,
+            ScoreRank = scoreRank,
+            Int8 = int8,
+            ValueBits = valueBits,
+            ValueGroup = valueGroup,
+            Sinks = 64,
+            ReconstructInt8 = codes,
         };
         var cache = new LatentCacheCase(gpu, settings, [length], Random.Shared.Next(), order: Random.Shared.Next());
         var pages = CacheTimeline.LatentPages(length, cache.Spec);

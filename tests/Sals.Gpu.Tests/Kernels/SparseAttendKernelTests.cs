@@ -28,8 +28,16 @@ public class SparseAttendKernelTests
     {
         var settings = new LatentCase
         {
-            HeadSize = headSize, QueryHeads = queryHeads, KeyHeads = keyHeads, Rank = rank, ScoreRank = scoreRank, Int8 = int8, ValueBits = valueBits, ValueGroup = valueGroup,
-            Critical = 48, CriticalMax = 512,
+            HeadSize = headSize,
+            QueryHeads = queryHeads,
+            KeyHeads = keyHeads,
+            Rank = rank,
+            ScoreRank = scoreRank,
+            Int8 = int8,
+            ValueBits = valueBits,
+            ValueGroup = valueGroup,
+            Critical = 48,
+            CriticalMax = 512,
         };
         Matches(settings, [700, 1500, 333]);
     }
@@ -41,7 +49,16 @@ public class SparseAttendKernelTests
     public void Codes_of_the_basis_match_the_reference(int headSize, int keyHeads, int rank, int valueBits) => Matches(
         new LatentCase
         {
-            HeadSize = headSize, QueryHeads = 4, KeyHeads = keyHeads, Rank = rank, ScoreRank = 16, Int8 = true, ReconstructInt8 = true, ValueBits = valueBits, Critical = 48, CriticalMax = 512,
+            HeadSize = headSize,
+            QueryHeads = 4,
+            KeyHeads = keyHeads,
+            Rank = rank,
+            ScoreRank = 16,
+            Int8 = true,
+            ReconstructInt8 = true,
+            ValueBits = valueBits,
+            Critical = 48,
+            CriticalMax = 512,
         },
         [700, 333]);
 

@@ -61,12 +61,12 @@ constexpr int STAGES = 3, BLOCKS = 2;
 constexpr int WARPS = 4;
 constexpr int TOKENS = 16;  // tokens of a stage
 constexpr int ROW_BYTES = DH * 2;
-constexpr int ROW_VECTORS = DH / 8;         // 16-byte pieces of a row
+constexpr int ROW_VECTORS = DH / 8;             // 16-byte pieces of a row
 constexpr int ROWS_AT_ONCE = 32 / ROW_VECTORS;  // that a warp copies with one instruction
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
 constexpr int STAGE_BYTES = 2 * PLANE_BYTES;  // K, then V
 constexpr int HEAD_STRIDE = DH + 8;           // of a warp's result, in floats: keeps the heads in different banks
-constexpr int TASKS = 16;          // read from the work list at once, a lane each; two such batches are held
+constexpr int TASKS = 16;                     // read from the work list at once, a lane each; two such batches are held
 
 // 16-byte pieces are permuted within a row so that eight rows of one column lie in different banks
 __device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYTES + ((column ^ (row & 7)) << 4); }
@@ -98,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
     __shared__ float2 warp_ml[WARPS][G];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     u32 ring = shared_address(shared) + warp * STAGES * STAGE_BYTES;
-    float* warp_o = (float*)(shared + WARPS * STAGES * STAGE_BYTES);                                   // [WARPS, G, HEAD_STRIDE]
+    float* warp_o = (float*)(shared + WARPS * STAGES * STAGE_BYTES);  // [WARPS, G, HEAD_STRIDE]
     int4* tasks = (int4*)(shared + WARPS * STAGES * STAGE_BYTES + WARPS * G * HEAD_STRIDE * 4) + warp * 2 * TASKS;  // [WARPS, 2, TASKS]
     release_successor();
     int items = *args.work_count * HK;
@@ -151,7 +151,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
             int4 task = tasks[next % (2 * TASKS)];
             ahead = next, ahead_stage = 0, ahead_count = task.z >> 24;
             newest = task.w - 1 - (task.z & 0xffffff) * RUN - warp * PAGE_SIZE;
-            ahead_keys = key_plane((u8*)args.pages, (u32)task.x, args.layer_offset) + (task.y >> 16) * DH + copy_row * (HK * DH) + copy_column * 8;
+            ahead_keys =
+                key_plane((u8*)args.pages, (u32)task.x, args.layer_offset) + (task.y >> 16) * DH + copy_row * (HK * DH) + copy_column * 8;
         }
 
         // the newest token was written by the launch before this one

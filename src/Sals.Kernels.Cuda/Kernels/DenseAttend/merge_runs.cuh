@@ -1,7 +1,7 @@
 // Partial results of runs: how a lane holds its share of one, and the kernel that merges those of a row. Included by dense_attend.cu.
 #pragma once
 
-constexpr int GROUP = 16;  // runs merged at once
+constexpr int GROUP = 16;                                         // runs merged at once
 constexpr int MAX_GROUPS = (MAXP + GROUP * 4 - 1) / (GROUP * 4);  // of a row
 constexpr int MERGE_WARPS = 8;
 constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are

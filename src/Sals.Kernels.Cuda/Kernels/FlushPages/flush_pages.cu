@@ -152,7 +152,8 @@ __device__ __forceinline__ void project(const u16* keys, int position, int tile,
                     load_tiles(a[half][m], keys_at + half * KEY_BYTES + piece(token + m * 16 + (lane & 15), k * 2 + (lane >> 4)));
 #pragma unroll
                 for (int n = 0; n < NT / 2; n++)
-                    load_tiles(b[half][n], tile_at + half * TILE_BYTES + piece(column + n * 16 + (lane & 7) + (lane >> 4) * 8, k * 2 + (lane >> 3 & 1)));
+                    load_tiles(b[half][n], tile_at + half * TILE_BYTES +
+                                               piece(column + n * 16 + (lane & 7) + (lane >> 4) * 8, k * 2 + (lane >> 3 & 1)));
             }
 
 #pragma unroll
@@ -289,7 +290,8 @@ __device__ __forceinline__ void quantise(const u16* values, u8* codes, u8* scale
     }
 }
 
-__device__ __forceinline__ void flush(const Args& args, const u16* keys, const u16* values, u32 latent_page, int position, const Layer& layer) {
+__device__ __forceinline__ void flush(const Args& args, const u16* keys, const u16* values, u32 latent_page, int position,
+                                      const Layer& layer) {
     u8* planes = args.pages + (u64)latent_page * PAGE_UNIT + layer.latent_offset;
     if (blockIdx.y == gridDim.y - 1) {
         u8* codes = planes + SCORE_PLANE + REST_PLANE;

@@ -35,8 +35,8 @@ CHECK_FIELD(Args, row_count);
 CHECK_FIELD(Args, epsilon);
 
 constexpr int D = HK * DH;
-constexpr int TILE = 64;    // channels of a tile's side
-constexpr int STAGE = 32;   // keys in shared memory at a time
+constexpr int TILE = 64;   // channels of a tile's side
+constexpr int STAGE = 32;  // keys in shared memory at a time
 static_assert(DH % TILE == 0, "head sizes are multiples of 64");
 
 extern "C" __global__ void __launch_bounds__(32 * HK) key_gather(const __grid_constant__ Args args) {

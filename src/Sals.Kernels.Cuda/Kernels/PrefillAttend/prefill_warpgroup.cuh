@@ -3,7 +3,7 @@
 #include "warpgroup.cuh"
 
 constexpr int QUERIES = 128;  // of a block: 2 warpgroups of 64
-constexpr int KEYS = 128;      // of a round
+constexpr int KEYS = 128;     // of a round
 constexpr int THREADS = 256;
 constexpr int LINE = 128;
 constexpr int ROW_VECTORS = DH / 8;

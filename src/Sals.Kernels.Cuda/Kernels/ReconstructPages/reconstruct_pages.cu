@@ -119,7 +119,9 @@ extern "C" __global__ void __launch_bounds__(128, 2) reconstruct_pages(const __g
 #pragma unroll
         for (int m = 0; m < M_STEP; m++) {
             int token = first_token + (step * M_STEP + m) * 16 + g;
-            rotate_keys(key[m], [&](int h, int channel) { return *(const float4*)(args.rope + (i64)position[token + h * 8] * (DH / 2) + channel); });
+            rotate_keys(key[m], [&](int h, int channel) {
+                return *(const float4*)(args.rope + (i64)position[token + h * 8] * (DH / 2) + channel);
+            });
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 u16* to = keys + token * (HK * DH) + group_channel(j) + t * 2;
@@ -131,6 +133,7 @@ extern "C" __global__ void __launch_bounds__(128, 2) reconstruct_pages(const __g
 
     for (int i = tid; i < TILE * DH / 2; i += 128) {
         int token = i / (DH / 2), channel = i % (DH / 2) * 2;
-        *(u32*)(values + token * (HK * DH) + channel) = narrow2(value_of(codes, scales, token, channel), value_of(codes, scales, token, channel + 1));
+        *(u32*)(values + token * (HK * DH) + channel) =
+            narrow2(value_of(codes, scales, token, channel), value_of(codes, scales, token, channel + 1));
     }
 }

@@ -35,7 +35,9 @@ struct Weights {
     }
 
     // does not fall as the logit falls: ids of a lower bin come first in the order
-    __device__ __forceinline__ int bin(float logit) const { return min(max((int)(scaled(fmaxf(logit - best, floor)) * -BINS_OF_UNIT), 0), BINS - 1); }
+    __device__ __forceinline__ int bin(float logit) const {
+        return min(max((int)(scaled(fmaxf(logit - best, floor)) * -BINS_OF_UNIT), 0), BINS - 1);
+    }
 };
 
 // Number or mass, by bin, of the ids with weight that inside(logit) admits. Integer sums: their order does not matter.
@@ -99,7 +101,8 @@ template <bool BY_MASS, typename Target>
 __device__ __forceinline__ void shorten(Weights& weights, Target target_of, Shared& shared) {
     u32 tid = threadIdx.x;
     u64 missing;
-    fill_bins<BY_MASS>(weights, [](float) { return true; }, [&](float logit) { return weights.bin(logit); }, shared);
+    fill_bins<BY_MASS>(
+        weights, [](float) { return true; }, [&](float logit) { return weights.bin(logit); }, shared);
     int bin = find_bin<BY_MASS>(target_of, missing, shared);
     if (bin < 0)
         return;
@@ -164,14 +167,20 @@ __device__ __forceinline__ void shorten(Weights& weights, Target target_of, Shar
             // equal logits weigh the same: as many as are still needed, by ascending id
             u64 each = BY_MASS ? weights.of(logit_of(least_key), 0) : 1, needed = (missing + each - 1) / each;
             auto equal = [&](float logit, int id) { return (u64)(order_key(logit) == least_key && weights.of(logit, id) != 0); };
-            int last = pick(weights.logits, equal, [&](u64) { return needed - 1; }, shared);
+            int last = pick(
+                weights.logits, equal, [&](u64) { return needed - 1; }, shared);
             weights.cut = Cut{least_key, last};
             return;
         }
 
         int shift = max(32 - __clz(most_key - least_key) - BIN_BITS, 0);
-        fill_bins<BY_MASS>(weights, [&](float logit) { u32 key = order_key(logit); return key >= least_key && key <= most_key; },
-                  [&](float logit) { return (int)((most_key - order_key(logit)) >> shift); }, shared);
+        fill_bins<BY_MASS>(
+            weights,
+            [&](float logit) {
+                u32 key = order_key(logit);
+                return key >= least_key && key <= most_key;
+            },
+            [&](float logit) { return (int)((most_key - order_key(logit)) >> shift); }, shared);
         u64 target = missing;
         bin = find_bin<BY_MASS>([&](u64) { return target; }, missing, shared);
         most_key -= (u32)bin << shift;

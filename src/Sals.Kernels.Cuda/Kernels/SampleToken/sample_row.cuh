@@ -147,13 +147,14 @@ template <typename Amount, typename Point>
 __device__ __forceinline__ int pick(const float* logits, Amount amount, Point point_of, Shared& shared) {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
     u64 mine = 0;
-    each_id(logits, [&](float logit, int id) { mine += amount(logit, id); },
-            [&](int cell) {
-                mine = __shfl_sync(FULL_MASK, warp_scan(mine), 31);
-                if (lane == 0)
-                    shared.cell[cell] = mine;
-                mine = 0;
-            });
+    each_id(
+        logits, [&](float logit, int id) { mine += amount(logit, id); },
+        [&](int cell) {
+            mine = __shfl_sync(FULL_MASK, warp_scan(mine), 31);
+            if (lane == 0)
+                shared.cell[cell] = mine;
+            mine = 0;
+        });
     if (threadIdx.x == 0)
         shared.result = 0, shared.above = 0;
     cluster_sync();

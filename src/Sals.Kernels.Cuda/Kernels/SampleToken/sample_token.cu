@@ -117,19 +117,30 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1) sample_token(co
     float best;
     int token = argmax(logits, best, shared);
     if (s.temperature > 0 && best < INFINITE && best > -INFINITE) {
-        Weights weights{logits, best, s.temperature, 1.f / s.temperature, -28.f * s.temperature, s.min_p > 0 ? (u64)(s.min_p * ONE) : 0, Cut{0, SAMPLEABLE}};
+        Weights weights{logits,
+                        best,
+                        s.temperature,
+                        1.f / s.temperature,
+                        -28.f * s.temperature,
+                        s.min_p > 0 ? (u64)(s.min_p * ONE) : 0,
+                        Cut{0, SAMPLEABLE}};
         if (s.top_k > 0 && s.top_k < SAMPLEABLE)
-            shorten<false>(weights, [&](u64) { return (u64)s.top_k; }, shared);
+            shorten<false>(
+                weights, [&](u64) { return (u64)s.top_k; }, shared);
         if (s.top_p < 1.f) {
-            shorten<true>(weights, [&](u64 mass) {
-                u64 wanted = (u64)ceil((double)s.top_p * (double)mass);
-                return wanted > 0 ? wanted : 1;
-            }, shared);
+            shorten<true>(
+                weights,
+                [&](u64 mass) {
+                    u64 wanted = (u64)ceil((double)s.top_p * (double)mass);
+                    return wanted > 0 ? wanted : 1;
+                },
+                shared);
         }
 
         uint4 bits = philox(make_uint2((u32)s.seed, (u32)(s.seed >> 32)), make_uint4((u32)args.length[slot], s.stream, 0, 0));
-        token = pick(logits, [&](float logit, int id) { return weights.of(logit, id); },
-                     [&](u64 mass) { return __umul64hi((u64)bits.y << 32 | bits.x, mass); }, shared);
+        token = pick(
+            logits, [&](float logit, int id) { return weights.of(logit, id); },
+            [&](u64 mass) { return __umul64hi((u64)bits.y << 32 | bits.x, mass); }, shared);
     }
 
     if (tid == 0) {

@@ -31,10 +31,12 @@ __device__ __forceinline__ void cluster_sync() {
 __device__ __forceinline__ u32 load_peer(const u32& here, u32 rank) {
 #if SPLIT > 1
     u32 value;
-    asm volatile("{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %1; cvt.u32.u64 s, a; mapa.shared::cluster.u32 s, s, %2; ld.shared::cluster.u32 %0, [s]; }"
-                 : "=r"(value)
-                 : "l"(&here), "r"(rank)
-                 : "memory");
+    asm volatile(
+        "{ .reg .u64 a; .reg .u32 s; cvta.to.shared.u64 a, %1; cvt.u32.u64 s, a; mapa.shared::cluster.u32 s, s, %2; ld.shared::cluster.u32 "
+        "%0, [s]; }"
+        : "=r"(value)
+        : "l"(&here), "r"(rank)
+        : "memory");
     return value;
 #else
     return here;

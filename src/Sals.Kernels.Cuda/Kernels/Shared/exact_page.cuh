@@ -38,8 +38,8 @@ __device__ __forceinline__ void fetch_exact(u32 stage, const u16* keys, int firs
 
 // Lane (g, t): row g of the left operand is query head g of the group, rows G.. are zero; o[j] holds channels 8 j + 2 t, + 1 of head g.
 // keys: the head's first element in the page's K plane; query: the group's first, [G, DH]. No copies are in flight afterwards.
-__device__ __forceinline__ void attend_exact(
-    u32 ring, const u16* keys, int count, const u16* query, float scale, float (&o)[DH / 8][4], float& m, float& l) {
+__device__ __forceinline__ void attend_exact(u32 ring, const u16* keys, int count, const u16* query, float scale, float (&o)[DH / 8][4],
+                                             float& m, float& l) {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     int stages = (count + EXACT_TOKENS - 1) / EXACT_TOKENS;
 #pragma unroll

@@ -93,7 +93,8 @@ __device__ __forceinline__ void fetch_latents(u32 tile, const u8* layer, const u
             break;
         bool inside = row < count && (LATENT_ROW_BYTES == R * LATENT_BYTES || byte < R * LATENT_BYTES);
         int t = position[row] % PAGE_SIZE;
-        const u8* from = layer + (u64)page[row] * PAGE_UNIT + (byte < SCORE_ROW ? t * SCORE_ROW + byte : REST_PLANE + t * REST_ROW + byte - SCORE_ROW);
+        const u8* from =
+            layer + (u64)page[row] * PAGE_UNIT + (byte < SCORE_ROW ? t * SCORE_ROW + byte : REST_PLANE + t * REST_ROW + byte - SCORE_ROW);
         copy16_async(tile + row * LATENT_STRIDE + byte, inside ? from : layer, inside ? 16 : 0);
     }
 }
@@ -166,7 +167,8 @@ __device__ __forceinline__ void for_each_chunk(const BasisPart& basis, Product p
 }
 
 // k[m][j]: channels 2 t, + 1 of the warp's group j, of the tile's tokens 16 (first + m) + g (elements 0, 1) and + 8 (2, 3): U latent + mean, before rope
-__device__ __forceinline__ void rebuild_keys(float (&k)[M_STEP][4][4], const u8* tile, int first, const BasisPart& basis, const BasisShared& of_head) {
+__device__ __forceinline__ void rebuild_keys(float (&k)[M_STEP][4][4], const u8* tile, int first, const BasisPart& basis,
+                                             const BasisShared& of_head) {
     int g = (threadIdx.x & 31) >> 2, t = threadIdx.x & 3;
 #pragma unroll
     for (int m = 0; m < M_STEP; m++)
@@ -224,7 +226,8 @@ __device__ __forceinline__ void rebuild_keys(float (&k)[M_STEP][4][4], const u8*
                     for (int m = 0; m < M_STEP; m++)
 #pragma unroll
                         for (int e = 0; e < 4; e++)
-                            k[m][j][e] = fmaf(__int_as_float(sum[m][j][e]) - __int_as_float(SUM_ZERO), e & 1 ? scale.y : scale.x, k[m][j][e]);
+                            k[m][j][e] =
+                                fmaf(__int_as_float(sum[m][j][e]) - __int_as_float(SUM_ZERO), e & 1 ? scale.y : scale.x, k[m][j][e]);
                 }
             }
         });

@@ -30,17 +30,20 @@ __device__ __forceinline__ u32 half2_of(float low, float high) {
 
 // Starts copying one KV head's codes and scales of `count` tokens; the rows behind them become zeros. page, position: as fetch_latents has them.
 template <int TOKENS, int THREADS>
-__device__ __forceinline__ void fetch_values(u32 codes, u32 scales, const u8* layer, const u32* page, const int* position, int count, int kv_head) {
+__device__ __forceinline__ void fetch_values(u32 codes, u32 scales, const u8* layer, const u32* page, const int* position, int count,
+                                             int kv_head) {
     constexpr int PIECES = HEAD_VALUE_BYTES / VALUE_PIECE;
     for (int i = threadIdx.x; i < TOKENS * PIECES; i += THREADS) {
         int row = i / PIECES, byte = i % PIECES * VALUE_PIECE;
-        const u8* from = layer + (u64)page[row] * PAGE_UNIT + VALUE_PLANE + position[row] % PAGE_SIZE * VALUE_ROW + kv_head * HEAD_VALUE_BYTES + byte;
+        const u8* from =
+            layer + (u64)page[row] * PAGE_UNIT + VALUE_PLANE + position[row] % PAGE_SIZE * VALUE_ROW + kv_head * HEAD_VALUE_BYTES + byte;
         copy_async<VALUE_PIECE>(codes + row * VALUE_STRIDE + byte, row < count ? from : layer, row < count ? VALUE_PIECE : 0);
     }
 
     if constexpr (HEAD_GROUPS > 0) {
         for (int row = threadIdx.x; row < TOKENS; row += THREADS) {
-            const u8* from = layer + (u64)page[row] * PAGE_UNIT + SCALE_PLANE + position[row] % PAGE_SIZE * SCALE_ROW + kv_head * SCALE_STRIDE;
+            const u8* from =
+                layer + (u64)page[row] * PAGE_UNIT + SCALE_PLANE + position[row] % PAGE_SIZE * SCALE_ROW + kv_head * SCALE_STRIDE;
             copy_async<SCALE_STRIDE>(scales + row * SCALE_STRIDE, row < count ? from : layer, row < count ? SCALE_STRIDE : 0);
         }
     }

@@ -33,8 +33,8 @@ __device__ __forceinline__ MergeGroup merge_group(int row_first, int item, int i
 
 // Merges `count` partial results of one (row, KV head), `stride` work entries apart, in order: into the first of them, or, when they are
 // all there is, into the output.
-__device__ __forceinline__ void merge_partials(
-    const Partials& partials, u16* out, MergeScratch& scratch, int first, int stride, int count, int row, int kv_head, bool last) {
+__device__ __forceinline__ void merge_partials(const Partials& partials, u16* out, MergeScratch& scratch, int first, int stride, int count,
+                                               int row, int kv_head, bool last) {
     int tid = threadIdx.x;
     for (int i = tid; i < count * G; i += 128)
         scratch.ml[i] = __ldcg(partials.ml + (i64)(first + i / G * stride) * HQ + kv_head * G + i % G);
@@ -87,15 +87,16 @@ __device__ __forceinline__ bool arrive_last(int* ticket, int expected, int* flag
 }
 
 // Called by the whole block when all of a group's partial results are written.
-__device__ __forceinline__ void complete_group(const Partials& partials, u16* out, MergeScratch& scratch, MergeGroup group, int row_first, int row, int kv_head) {
+__device__ __forceinline__ void complete_group(const Partials& partials, u16* out, MergeScratch& scratch, MergeGroup group, int row_first,
+                                               int row, int kv_head) {
     merge_partials(partials, out, scratch, group.first, 1, group.count, row, kv_head, group.groups == 1);
     if (group.groups > 1 && arrive_last(partials.row_ticket + (i64)row * HK + kv_head, group.groups, &scratch.flag))
         merge_partials(partials, out, scratch, row_first, MERGE_GROUP, group.groups, row, kv_head, true);
 }
 
 // Called by the whole block when the partial result of item `item` of a row's `items` > 1 is written; row_first: work entry of the row's item 0.
-__device__ __forceinline__ void arrive(
-    const Partials& partials, u16* out, MergeScratch& scratch, int row_first, int item, int items, int row, int kv_head) {
+__device__ __forceinline__ void arrive(const Partials& partials, u16* out, MergeScratch& scratch, int row_first, int item, int items,
+                                       int row, int kv_head) {
     MergeGroup group = merge_group(row_first, item, items);
     if (arrive_last(partials.run_ticket + (i64)group.first * HK + kv_head, group.count, &scratch.flag))
         complete_group(partials, out, scratch, group, row_first, row, kv_head);

@@ -150,9 +150,9 @@ __device__ __forceinline__ void skinny_ring(const Args& args) {
     extern "C" __global__ void __launch_bounds__(256, 2) skinny_gemm_##NAME##_##NB(const __grid_constant__ Args args) { \
         skinny_ring<NB, EPILOGUE>(args);                                                                                \
     }
-#define SKINNY_RING_ALL(NB)        \
-    SKINNY_RING(NB, store, STORE)  \
-    SKINNY_RING(NB, add, ADD)      \
+#define SKINNY_RING_ALL(NB)         \
+    SKINNY_RING(NB, store, STORE)   \
+    SKINNY_RING(NB, add, ADD)       \
     SKINNY_RING(NB, swiglu, SWIGLU) \
     SKINNY_RING(NB, float, FLOAT)
 

@@ -80,7 +80,8 @@ CHECK_FIELD(Args, turns);
 static_assert(TILE == ATTEND_TILE && PAGE_SIZE == TILE, "tiles of the work list");
 static_assert(ATTEND_RUN_PAGES == 4, "a warp takes one page of a run");
 constexpr i64 MOST_EXACT = ((i64)MAXP * PAGE_SIZE < DENSE_BELOW ? (i64)MAXP * PAGE_SIZE : DENSE_BELOW) + RECENT + 2 * PAGE_SIZE;
-static_assert(MOST_EXACT / (ATTEND_RUN_PAGES * PAGE_SIZE) + 1 + (YMAX + TILE - 1) / TILE <= MAX_GROUPS * MERGE_GROUP, "a row has at most 2,048 items");
+static_assert(MOST_EXACT / (ATTEND_RUN_PAGES * PAGE_SIZE) + 1 + (YMAX + TILE - 1) / TILE <= MAX_GROUPS * MERGE_GROUP,
+              "a row has at most 2,048 items");
 
 // one item of one KV head
 struct Task {
@@ -116,7 +117,8 @@ __device__ __forceinline__ const u16* query_of(const Args& args, const Task& tas
     return args.qkv + (i64)task.row * args.qkv_stride + task.kv_head * G * DH;
 }
 
-__device__ __forceinline__ void attend_run(const Args& args, const Partials& partials, const Task& task, u8* shared, float2 (&warp_ml)[4][G]) {
+__device__ __forceinline__ void attend_run(const Args& args, const Partials& partials, const Task& task, u8* shared,
+                                           float2 (&warp_ml)[4][G]) {
     int warp = threadIdx.x >> 5, items = attend_items(task.length);
     int sinks = sink_count(task.length), nth = task.item * ATTEND_RUN_PAGES + warp;
     int index = sinks > 0 ? (nth == 0 ? 0 : latent_pages(task.length) + nth - 1) : latent_pages(task.length) + nth;
@@ -152,7 +154,8 @@ __device__ __forceinline__ float4 turn_by(const u64* turns, int position, float 
 }
 
 // q . k of the warp's tokens over its channels: scores[token][head]
-__device__ __forceinline__ void score_tile(const Args& args, const Task& task, const BasisPart& basis, const BasisShared& of_head, const u8* latents, const int* position, const u64* turns, Tile& tile) {
+__device__ __forceinline__ void score_tile(const Args& args, const Task& task, const BasisPart& basis, const BasisShared& of_head,
+                                           const u8* latents, const int* position, const u64* turns, Tile& tile) {
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     int n = warp % N_WARPS, first_token = warp / N_WARPS * WARP_TOKENS;
     // right operand: column g is query head g of the group
@@ -302,9 +305,9 @@ __device__ __forceinline__ void fetch_tile(const Args& args, const Task& task, c
 }
 
 // wide: room for the widened latents, where WIDE_TILE
-__device__ __forceinline__ void attend_tile(
-    const Args& args, const Partials& partials, const Task& task, const BasisPart& basis, const BasisShared& of_head, const u8* buffer, u8* wide, const Tokens& tokens,
-    const u64* turns, Tile& tile) {
+__device__ __forceinline__ void attend_tile(const Args& args, const Partials& partials, const Task& task, const BasisPart& basis,
+                                            const BasisShared& of_head, const u8* buffer, u8* wide, const Tokens& tokens, const u64* turns,
+                                            Tile& tile) {
     const u8 *latents = buffer, *codes = latents + LATENT_TILE_BYTES;
     const u32* scales = (const u32*)(codes + VALUE_TILE_BYTES);
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
@@ -349,7 +352,8 @@ __device__ __forceinline__ void attend_tile(
 }
 
 // Counts the block's tasks in, all of one (row, KV head, group) at once, and merges the groups they complete.
-__device__ __forceinline__ void arrive_tasks(const Args& args, const Partials& partials, const Task* tasks, int count, int* complete, MergeScratch& scratch) {
+__device__ __forceinline__ void arrive_tasks(const Args& args, const Partials& partials, const Task* tasks, int count, int* complete,
+                                             MergeScratch& scratch) {
     __threadfence();
     __syncthreads();
     int i = threadIdx.x;
@@ -383,7 +387,8 @@ __device__ __forceinline__ void arrive_tasks(const Args& args, const Partials& p
         if (complete[k]) {
             Task task = tasks[k];
             int row_first = args.row_first[task.row];
-            complete_group(partials, args.o, scratch, merge_group(row_first, task.item, attend_items(task.length)), row_first, task.row, task.kv_head);
+            complete_group(partials, args.o, scratch, merge_group(row_first, task.item, attend_items(task.length)), row_first, task.row,
+                           task.kv_head);
             __syncthreads();
         }
     }
