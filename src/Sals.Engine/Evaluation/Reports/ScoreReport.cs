@@ -66,6 +66,7 @@ public sealed record ScoreReport(string Title, IReadOnlyList<string> Facts, Scor
         YLabel = "score, %",
         LogX = true,
         XTicks = [.. Table.Lengths.Select(length => (double)length)],
+        YRange = (Math.Min(90, 10 * Math.Floor(10 * Table.Cells.Where(cell => tasks.Contains(cell.Task)).Select(cell => cell.Score).DefaultIfEmpty(1).Min())), 100),
         Series = [.. Table.Caches.Select(cache => new PlotSeries(
             cache, [.. Table.Lengths.Select(length => (X: (double)length, Summary: Table.Summary(cache, length, tasks))).Where(point => point.Summary is not null).Select(point => (point.X, 100 * point.Summary!.Score))]))],
     };
@@ -104,7 +105,7 @@ public sealed record ScoreReport(string Title, IReadOnlyList<string> Facts, Scor
 
         yield return (
             "Caches",
-            ["cache", "bytes/token", "of dense", "one layer", "reads of dense", "one layer", "sparse %", "selected %", "tokens/s", "settings"],
+            ["cache", "bytes/token", "of dense", "layer of dense", "reads of dense", "layer reads", "sparse %", "selected %", "tokens/s", "settings"],
             [.. Caches.Select(row => row.Use is { } use
                 ? new[]
                 {
