@@ -173,10 +173,11 @@ public class ConnectionTests
     [Fact]
     public async Task A_disconnect_while_waiting_in_the_queue_never_starts()
     {
-        using var gate = new ManualResetEventSlim();
-        await using var server = await TestServer.StartAsync(null, () => new FakeBackend(slots: 1) { OnSubmit = _ => gate.Wait() });
-        var running = server.PostAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":5,"ignore_eos":true}""");
-        while (server.Host.Current!.Gate.Live < 1)
+        // slow until the clients are gone: the engine keeps taking commands while the only slot is held for seconds
+        using var hurry = new ManualResetEventSlim();
+        await using var server = await TestServer.StartAsync(null, () => new FakeBackend(slots: 1) { OnSubmit = _ => hurry.Wait(5) });
+        var running = server.PostAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":800,"ignore_eos":true}""");
+        while (server.Stats.Running < 1)
         {
             await Task.Delay(5);
         }
@@ -190,10 +191,15 @@ public class ConnectionTests
 
         await cancel.CancelAsync();
         await Task.WhenAll(waiting.Select(one => Assert.ThrowsAnyAsync<OperationCanceledException>(() => one)));
-        gate.Set();
+        while (server.Host.Current!.Gate.Live > 1 || server.Stats.Waiting > 0)
+        {
+            await Task.Delay(5);
+        }
+
+        hurry.Set();
         Assert.Equal(200, (int)(await running).StatusCode);
         await server.QuietAsync();
-        Assert.Equal(5, server.Stats.GeneratedTokens);
+        Assert.Equal(800, server.Stats.GeneratedTokens);
     }
 
     /// <summary>All that comes back until the connection is closed, or nothing more comes for two seconds.</summary>
