@@ -3,19 +3,19 @@ using Sals.Engine.Text;
 
 namespace Sals.Engine.Evaluation.Tasks;
 
-/// <summary>Fits tasks to lengths in tokens: as many units as fit, found once per task and length, and fewer for a sample that came out longer.</summary>
+/// <summary>Fits tasks to lengths in tokens: as many units as fit, found once per task, length and seed, and fewer for a sample that came out longer.</summary>
 /// <param name="tokenizer">Of the model; lengths are counted in its tokens.</param>
 /// <param name="render">A user's message and the beginning of the answer → ids of the prompt.</param>
 public sealed class TaskPrompts(Tokenizer tokenizer, Func<string, string, int[]> render)
 {
-    private readonly ConcurrentDictionary<(string Task, int Length), Lazy<int>> _units = [];
+    private readonly ConcurrentDictionary<(string Task, int Length, int Seed), Lazy<int>> _units = [];
 
     /// <summary>The same item for the same tokenizer, text, seed, length and number, on any machine and in any order.</summary>
     /// <param name="length">Tokens of prompt and longest answer: at most this many, and few less.</param>
     /// <exception cref="EvalException">The task has no room in that length.</exception>
     public EvalItem Draw(EvalTask task, int length, int seed, int number)
     {
-        var units = _units.GetOrAdd((task.Name, length), _ => new Lazy<int>(() => Search(task, length, seed))).Value;
+        var units = _units.GetOrAdd((task.Name, length, seed), _ => new Lazy<int>(() => Search(task, length, seed))).Value;
         while (true)
         {
             var item = Make(task, length, seed, number, units);
