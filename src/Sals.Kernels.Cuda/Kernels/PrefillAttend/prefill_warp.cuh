@@ -1,12 +1,12 @@
 // The body of prefill_attend with products of single warps: every architecture. Rounds of 64 keys; values arrive while scores are computed.
 #pragma once
+#include "prefill_softmax.cuh"
 
 constexpr int QUERIES = 128;  // of a block: 8 warps of 16
 constexpr int KEYS = 64;      // of a round
 constexpr int THREADS = 256;
 constexpr int ROW_BYTES = DH * 2;
 constexpr int ROW_VECTORS = DH / 8;
-constexpr float NOTHING = -1e30f;
 
 __device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYTES + ((column ^ (row & 7)) << 4); }
 
@@ -23,7 +23,7 @@ __device__ __forceinline__ void fetch(u32 tile, const u16* matrix, i64 stride, i
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __grid_constant__ Args args) {
     extern __shared__ __align__(128) u8 shared[];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2;
     int head = blockIdx.x, block = (gridDim.y - 1 - blockIdx.y) * QUERIES;
     constexpr i64 QUERY_STRIDE = (i64)(HQ + 2 * HK) * DH, KEY_STRIDE = (i64)HK * DH;
     u32 query_tile = shared_address(shared), key_tile = query_tile + QUERIES * ROW_BYTES, value_tile = key_tile + KEYS * ROW_BYTES;
@@ -77,39 +77,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
         if (round + 1 < rounds)
             fetch<KEYS>(key_tile, keys, KEY_STRIDE, (round + 1) * KEYS, end);
         commit_copies();
-        if ((round + 1) * KEYS > args.first + block + warp * 16) {
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int key = round * KEYS + j * 8 + t * 2 + (e & 1);
-                    if (key > last_seen + ((e >> 1) << 3))
-                        s[j][e] = NOTHING;
-                }
-        }
+        if ((round + 1) * KEYS > args.first + block + warp * 16)
+            mask_round(s, round * KEYS, last_seen);
 
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float top = m[h];
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-                top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
-            top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 1));
-            top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 2));
-            float shrink = exp2_fast((m[h] - top) * args.scale), offset = top * args.scale, sum = 0.f;
-            m[h] = top;
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-                for (int e = h * 2; e < h * 2 + 2; e++) {
-                    s[j][e] = exp2_fast(s[j][e] * args.scale - offset);
-                    sum += s[j][e];
-                }
-            l[h] = l[h] * shrink + sum;
-#pragma unroll
-            for (int j = 0; j < DH / 8; j++)
-                o[j][h * 2] *= shrink, o[j][h * 2 + 1] *= shrink;
-        }
+        soften_round(s, o, m, l, args.scale);
 
 #pragma unroll
         for (int k = 0; k < KEYS / 16; k++) {
@@ -125,18 +96,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend(const __
         }
     }
 
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        float total = l[h];
-        total += __shfl_xor_sync(FULL_MASK, total, 1);
-        total += __shfl_xor_sync(FULL_MASK, total, 2);
-        int row = block + warp * 16 + g + h * 8;
-        if (row < args.tokens) {
-            float inverse = 1.f / total;
-            u32* to = (u32*)(args.o + ((i64)row * HQ + head) * DH + t * 2);
-#pragma unroll
-            for (int j = 0; j < DH / 8; j++)
-                to[j * 4] = narrow2(o[j][h * 2] * inverse, o[j][h * 2 + 1] * inverse);
-        }
-    }
+    store_rows(args, o, l, block + warp * 16 + g, head);
 }

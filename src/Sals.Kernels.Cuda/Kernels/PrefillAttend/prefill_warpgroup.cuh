@@ -1,5 +1,6 @@
 // The body of prefill_attend with products of whole warpgroups (sm_90a): rounds of 128 keys, the next round's on their way during this one.
 #pragma once
+#include "prefill_softmax.cuh"
 #include "warpgroup.cuh"
 
 constexpr int QUERIES = 128;  // of a block: 2 warpgroups of 64
@@ -7,7 +8,6 @@ constexpr int KEYS = 128;     // of a round
 constexpr int THREADS = 256;
 constexpr int LINE = 128;
 constexpr int ROW_VECTORS = DH / 8;
-constexpr float NOTHING = -1e30f;
 
 // rows [first, first + ROWS) of a matrix as blocks of 64 columns; rows at or past `end` become zeros and are not read
 template <int ROWS>
@@ -23,7 +23,7 @@ __device__ __forceinline__ void fetch(u32 tile, const u16* matrix, i64 stride, i
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend_warpgroup(const __grid_constant__ Args args) {
     extern __shared__ __align__(1024) u8 shared[];
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3, group = warp >> 2;
+    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, group = warp >> 2;
     int head = blockIdx.x, block = (gridDim.y - 1 - blockIdx.y) * QUERIES;
     constexpr i64 KEY_STRIDE = (i64)HK * DH;
     i64 query_stride = (i64)(HQ + 2 * HK) * DH;
@@ -72,39 +72,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend_warpgrou
         }
         wg_commit();
         wg_wait<0>();
-        if ((round + 1) * KEYS > first_of_group) {
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int key = round * KEYS + j * 8 + t * 2 + (e & 1);
-                    if (key > last_seen + ((e >> 1) << 3))
-                        s[j][e] = NOTHING;
-                }
-        }
+        if ((round + 1) * KEYS > first_of_group)
+            mask_round(s, round * KEYS, last_seen);
 
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float top = m[h];
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-                top = fmaxf(top, fmaxf(s[j][h * 2], s[j][h * 2 + 1]));
-            top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 1));
-            top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 2));
-            float shrink = exp2_fast((m[h] - top) * args.scale), offset = top * args.scale, sum = 0.f;
-            m[h] = top;
-#pragma unroll
-            for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-                for (int e = h * 2; e < h * 2 + 2; e++) {
-                    s[j][e] = exp2_fast(s[j][e] * args.scale - offset);
-                    sum += s[j][e];
-                }
-            l[h] = l[h] * shrink + sum;
-#pragma unroll
-            for (int j = 0; j < DH / 8; j++)
-                o[j][h * 2] *= shrink, o[j][h * 2 + 1] *= shrink;
-        }
+        soften_round(s, o, m, l, args.scale);
 
         u32 p[KEYS / 16][4];
 #pragma unroll
@@ -120,18 +91,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) prefill_attend_warpgrou
         wg_wait<0>();
     }
 
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-        float total = l[h];
-        total += __shfl_xor_sync(FULL_MASK, total, 1);
-        total += __shfl_xor_sync(FULL_MASK, total, 2);
-        int row = block + warp * 16 + g + h * 8;
-        if (row < args.tokens) {
-            float inverse = 1.f / total;
-            u32* to = (u32*)(args.o + ((i64)row * HQ + head) * DH + t * 2);
-#pragma unroll
-            for (int j = 0; j < DH / 8; j++)
-                to[j * 4] = narrow2(o[j][h * 2] * inverse, o[j][h * 2 + 1] * inverse);
-        }
-    }
+    store_rows(args, o, l, block + warp * 16 + g, head);
 }
