@@ -38,6 +38,14 @@ public class DenseAttendKernelTests
     public void Groups_of_seven() => Case(headSize: 64, queryHeads: 14, keyHeads: 2).Lengths(513).MatchesReference();
 
     [GpuFact]
+    public void Blocks_take_several_items_of_one_page_and_of_four() =>
+        Case(headSize: 128, queryHeads: 32, keyHeads: 8).Lengths([.. Enumerable.Range(0, 48).Select(i => 512 + (i % 3 * 100) + 20)]).MatchesReference();
+
+    [GpuFact]
+    public void Blocks_take_many_items_of_few_heads() =>
+        Case(headSize: 64, queryHeads: 32, keyHeads: 8).Lengths([.. Enumerable.Range(0, 12).Select(i => 6000 - (i * 411))]).MatchesReference();
+
+    [GpuFact]
     public void Row_is_the_same_bits_in_every_batch()
     {
         using var gpu = Gpu.Open();

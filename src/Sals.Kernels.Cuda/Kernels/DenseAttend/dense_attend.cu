@@ -73,18 +73,13 @@ __device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYT
 
 #include "merge_runs.cuh"
 
-// barriers of the block's warps: results are there to be read, have been read
+// Barriers of the block's warps: results are there to be read; those of an even, an odd item have been read. Two of the latter, since the warp
+// that has merged an item may wait for the next one's before the slowest warp has come to this one's.
 enum Barrier { FULL = 1, FREE = 2 };
 
-template <Barrier BARRIER>
-__device__ __forceinline__ void wait_at() {
-    asm volatile("bar.sync %0, %1;" ::"n"((int)BARRIER), "n"(WARPS * 32) : "memory");
-}
+__device__ __forceinline__ void wait_at(int barrier) { asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(WARPS * 32) : "memory"); }
 
-template <Barrier BARRIER>
-__device__ __forceinline__ void arrive_at() {
-    asm volatile("bar.arrive %0, %1;" ::"n"((int)BARRIER), "n"(WARPS * 32) : "memory");
-}
+__device__ __forceinline__ void arrive_at(int barrier) { asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "n"(WARPS * 32) : "memory"); }
 
 // an 8x8 tile of 16-bit elements: lane (g, t) gives row g, columns 2t and 2t + 1, and gets column g, rows 2t and 2t + 1
 __device__ __forceinline__ u32 transpose_tile(u32 pair) {
@@ -294,7 +289,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
         // The warps merge in turn: one waits for the results of all four, the others go on. They wait only to replace a result that
         // is still being read.
         if (current > 0 && warp != (current - 1) % WARPS)
-            wait_at<FREE>();
+            wait_at(FREE + (current - 1) % 2);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int head = t * 2 + h;
@@ -309,11 +304,11 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
         }
 
         if (warp != current % WARPS) {
-            arrive_at<FULL>();
+            arrive_at(FULL);
             continue;
         }
 
-        wait_at<FULL>();
+        wait_at(FULL);
         int entry = (int)(blockIdx.x + current * gridDim.x) / HK, runs = (length + RUN - 1) / RUN, column = lane * (DH / 32);
 #pragma unroll
         for (int h = 0; h < G; h++) {
@@ -341,6 +336,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
         }
 
         if (current + 1 < mine)
-            arrive_at<FREE>();
+            arrive_at(FREE + current % 2);
     }
 }
