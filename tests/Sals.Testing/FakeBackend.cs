@@ -53,6 +53,7 @@ public sealed class FakeBackend : IStepBackend
             CacheTokens = (long)pages * P,
             Spec = spec,
             PageBytes = [dense, hot, latent],
+            ExactPageBytes = dense + hot,
             LaneLengths = lanes ?? [maxModelLength, Math.Min(maxModelLength, 256)],
             PrefillChunk = 32,
             PrefillCost = new PrefillCost(0.1, 0),

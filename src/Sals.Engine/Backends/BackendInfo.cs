@@ -38,6 +38,9 @@ public sealed record BackendInfo
     /// <summary>Bytes of a page for each <see cref="PoolKind"/>, multiples of 4 KiB; 0 = that pool does not exist.</summary>
     public required long[] PageBytes { get; init; }
 
+    /// <summary>Bytes that 64 tokens of all layers would take if everything were exact; see <c>PageLayout.ExactPageBytes</c>.</summary>
+    public required long ExactPageBytes { get; init; }
+
     /// <summary>Tokens that the cache keeps when it is full of sequences of the longest length, whatever of them is compressed.</summary>
     public required long CacheTokens { get; init; }
 

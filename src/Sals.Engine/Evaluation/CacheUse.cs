@@ -95,7 +95,7 @@ public sealed record CacheUse
             DenseBytesPerToken = exact / (double)tokens,
             LayerRatio = RatioOf(layout),
             LayerRatio16 = RatioOf(layout16),
-            AccessRatio = Accessed(traces, layout) is var ratio && spec.IsDense ? 1 : ((ratio * spec.SparseLayers.Length) + spec.DenseLayers.Length) / model.LayerCount,
+            AccessRatio = ((Accessed(traces, layout) * spec.SparseLayers.Length) + (layout.DenseLayerBytes / (2.0 * layout.ExactPlaneBytes) * spec.DenseLayers.Length)) / model.LayerCount,
             LayerAccessRatio16 = spec.IsDense ? 1 : Accessed(traces, layout16),
             Unused = !spec.IsDense && sparse == 0,
         };

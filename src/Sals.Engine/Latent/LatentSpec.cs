@@ -25,6 +25,9 @@ public sealed record LatentSpec
     /// <summary>No layer is compressed.</summary>
     public bool IsDense => DenseLayers.Length == LayerCount;
 
+    /// <summary>Some layers' dense pages do not hold what was computed, so a prompt that takes them from the cache may differ from one that computes them.</summary>
+    public bool HasCodedPages => DenseInt8 && DenseLayers.Length > 0;
+
     /// <summary>R, latent coordinates kept per key; at most D, and a multiple of 16 unless it is D.</summary>
     public int Rank { get; init; }
 
@@ -61,6 +64,12 @@ public sealed record LatentSpec
     /// </summary>
     public bool ReconstructInt8 { get; init; }
 
+    /// <summary>
+    /// Keys and values of the dense layers are kept as one byte a number and two for each token and KV head, see <c>HeadCodes</c>, instead of exactly. Hot pages
+    /// are exact always.
+    /// </summary>
+    public bool DenseInt8 { get; init; }
+
     /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
     public bool Centred { get; init; }
 
@@ -86,9 +95,9 @@ public sealed record LatentSpec
     /// is what the start-up log prints.
     /// </summary>
     public string Describe() => IsDense
-        ? "dense"
+        ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

@@ -42,6 +42,7 @@ public sealed class LatentSpecParser
         ("value_group", "channels sharing a scale, a multiple of 32 that divides D"),
         ("dense_layers", "comma-separated layers that are never compressed, counted from the end when negative; last, none and auto are words"),
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
+        ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
         ("latent_format", "float32, bf16 or int8"),
         ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("centred", "true or false: subtract the mean key before projecting"),
@@ -112,12 +113,12 @@ public sealed class LatentSpecParser
                 valueBits = 2;
                 break;
             case "dense":
-                if (_values.Count > 0)
+                if (_values.Keys.FirstOrDefault(key => key != "dense_format") is { } meaningless)
                 {
-                    _errors.Add($"--sals {_values.Keys.First()}: has no meaning with --kv-cache dense.");
+                    _errors.Add($"--sals {meaningless}: has no meaning with --kv-cache dense.");
                 }
 
-                return LatentSpec.Dense(_model.LayerCount);
+                return LatentSpec.Dense(_model.LayerCount) with { DenseInt8 = Choice("dense_format", "exact", "int8") };
             default:
                 _errors.Add($"--kv-cache {preset}: expected one of {string.Join(", ", Presets)}.");
                 return null;
@@ -150,6 +151,7 @@ public sealed class LatentSpecParser
             ValueBits = Integer("value_bits", valueBits, 2, 16),
             ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
             DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
+            DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
             Centred = Flag("centred", format == LatentFormat.Int8 || basis == BasisKind.Queries),

@@ -7,6 +7,7 @@ namespace Sals.Engine.Paging;
 /// Bytes and offsets of cache pages; pure arithmetic, the same on every backend.
 /// All layers of a page lie together. A page id is its offset in the cache arena in units of 4 KiB; 0 means "no page".
 /// Dense and hot page, for each of the pool's layers in ascending order: K [P, HK, DH] after rope, then V [P, HK, DH].
+/// Dense page with int8 codes, likewise: K codes [P, HK, DH] int8, V codes [P, HK, DH], K peaks [HK, P] bf16, V peaks [HK, P], as <c>HeadCodes</c> says.
 /// Latent page, for each compressed layer in ascending order, row t = token t of the page, rows without padding:
 /// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16 or int8), value codes [P, D * bits / 8] packed as
 /// <c>ValueQuantizer</c> says, value scales [P, D / group] of (fp16 scale, fp16 zero). With 16 value bits the codes are fp16 values and there are no scales.
@@ -21,6 +22,7 @@ public sealed class PageLayout
     public const int Unit = 4096;
 
     private readonly int[] _poolIndex;
+    private readonly bool[] _isDense;
 
     public PageLayout(ModelConfig model, LatentSpec spec, ElementType exactType)
     {
@@ -30,11 +32,13 @@ public sealed class PageLayout
         KeyWidth = model.KeyWidth;
         ExactPlaneBytes = checked(PageSize * model.KeyWidth * exactType.Bytes());
         _poolIndex = new int[model.LayerCount];
+        _isDense = new bool[model.LayerCount];
         var dense = spec.DenseLayers;
         var sparse = spec.SparseLayers;
         for (var i = 0; i < dense.Length; i++)
         {
             _poolIndex[dense[i]] = i;
+            _isDense[dense[i]] = true;
         }
 
         for (var i = 0; i < sparse.Length; i++)
@@ -42,7 +46,12 @@ public sealed class PageLayout
             _poolIndex[sparse[i]] = i;
         }
 
-        DensePageBytes = RoundUp((long)dense.Length * 2 * ExactPlaneBytes);
+        HeadSize = model.HeadSize;
+        DensePlaneBytes = spec.DenseInt8 ? checked(PageSize * model.KeyWidth) : ExactPlaneBytes;
+        PeakPlaneBytes = spec.DenseInt8 ? PageSize * model.KeyValueHeadCount * sizeof(ushort) : 0;
+        DenseLayerBytes = checked(2 * (DensePlaneBytes + PeakPlaneBytes));
+        ExactPageBytes = RoundUp((long)model.LayerCount * 2 * ExactPlaneBytes);
+        DensePageBytes = RoundUp((long)dense.Length * DenseLayerBytes);
         HotPageBytes = RoundUp((long)sparse.Length * 2 * ExactPlaneBytes);
         if (sparse.Length == 0)
         {
@@ -60,14 +69,29 @@ public sealed class PageLayout
 
     public LatentSpec Spec { get; }
 
-    /// <summary>Element type of dense and hot pages.</summary>
+    /// <summary>Element type of hot pages, and of dense ones unless those are int8.</summary>
     public ElementType ExactType { get; }
 
     /// <summary>D.</summary>
     public int KeyWidth { get; }
 
-    /// <summary>Bytes of one K or V plane of one layer: P * D * element size.</summary>
+    /// <summary>DH.</summary>
+    public int HeadSize { get; }
+
+    /// <summary>Bytes of one K or V plane of one layer, kept exactly: P * D * element size.</summary>
     public int ExactPlaneBytes { get; }
+
+    /// <summary>Bytes of one K or V plane of one layer in a dense page: P * D of int8 codes, or <see cref="ExactPlaneBytes"/>.</summary>
+    public int DensePlaneBytes { get; }
+
+    /// <summary>Bytes of the peaks of one K or V plane in a dense page: 2 * P * HK with int8 codes, else 0.</summary>
+    public int PeakPlaneBytes { get; }
+
+    /// <summary>Bytes of one layer in a dense page.</summary>
+    public int DenseLayerBytes { get; }
+
+    /// <summary>Bytes that 64 tokens of all layers would take if everything were exact, in whole units.</summary>
+    public long ExactPageBytes { get; }
 
     /// <summary>Bytes of a dense page, a multiple of <see cref="Unit"/>; 0 when no layer is dense.</summary>
     public long DensePageBytes { get; }
@@ -101,10 +125,15 @@ public sealed class PageLayout
         _ => LatentPageBytes,
     };
 
-    /// <summary>Byte offset of a layer's K plane within its dense or hot page; V follows after <see cref="ExactPlaneBytes"/>.</summary>
-    public long KeyOffset(int layer) => (long)_poolIndex[layer] * 2 * ExactPlaneBytes;
+    /// <summary>Byte offset of a layer's K plane within its dense or hot page; V follows at once.</summary>
+    public long KeyOffset(int layer) => (long)_poolIndex[layer] * (_isDense[layer] ? DenseLayerBytes : 2 * ExactPlaneBytes);
 
-    public long ValueOffset(int layer) => KeyOffset(layer) + ExactPlaneBytes;
+    public long ValueOffset(int layer) => KeyOffset(layer) + (_isDense[layer] ? DensePlaneBytes : ExactPlaneBytes);
+
+    /// <summary>Byte offset of the peaks of a dense layer's int8 keys; those of its values follow after <see cref="PeakPlaneBytes"/>.</summary>
+    public long KeyPeakOffset(int layer) => KeyOffset(layer) + (2 * DensePlaneBytes);
+
+    public long ValuePeakOffset(int layer) => KeyPeakOffset(layer) + PeakPlaneBytes;
 
     /// <summary>Byte offset of a compressed layer's score plane within its latent page; the layer's other planes follow.</summary>
     public long ScoreOffset(int layer) => (long)_poolIndex[layer] * LatentLayerBytes;

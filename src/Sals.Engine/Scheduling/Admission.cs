@@ -31,7 +31,7 @@ public sealed class Admission
     public (int Hits, int Limit) FindHit(Prefill prefill)
     {
         var first = prefill.Sequences[0];
-        // a replay takes exact pages freely, lossy ones only where its first run did: its text must not change
+        // a replay takes exact pages freely, lossy ones (latent, or int8 in the dense layers) only where its first run did: its text must not change
         var lossy = first.FirstHit < 0 ? int.MaxValue : first.FirstHit / PageLayout.PageSize;
         var hits = SequencePages.FindHit(_pools, _info.Spec, prefill.PromptLength, prefill.Generation.Hashes, lossy);
         return (hits, Math.Min(lossy, CacheTimeline.ReusablePages(prefill.PromptLength, _info.Spec)));

@@ -40,7 +40,7 @@ public sealed class SequencePages
     /// Longest prefix, in whole pages, that <paramref name="hashes"/> finds and this prompt can use. The last recent tokens and the last
     /// token are never covered. A prompt that stays exact needs exact pages.
     /// </summary>
-    /// <param name="lossyLimit">Pages held only in latent form are taken below this page index; exact pages always.</param>
+    /// <param name="lossyLimit">Pages held only in latent form or as int8 codes are taken below this page index; exact pages always.</param>
     public static int FindHit(CachePools pools, LatentSpec spec, int promptLength, ReadOnlySpan<PrefixHash> hashes, int lossyLimit)
     {
         var limit = CacheTimeline.ReusablePages(promptLength, spec);
@@ -50,7 +50,7 @@ public sealed class SequencePages
             var dense = !pools[PoolKind.Dense].Exists || entry[PoolKind.Dense] != 0;
             var exact = !pools[PoolKind.Hot].Exists || entry[PoolKind.Hot] != 0;
             var lossy = entry[PoolKind.Latent] != 0 && pages < lossyLimit && !CacheTimeline.NeedsHot(pages, promptLength, spec);
-            if (!dense || !(exact || lossy))
+            if (!dense || !(exact || lossy) || (spec.HasCodedPages && pages >= lossyLimit))
             {
                 break;
             }

@@ -115,11 +115,11 @@ public static class EngineBench
     private static CacheFigure Cache(EngineStats stats, BackendInfo info, ModelConfig config)
     {
         var layout = new PageLayout(config, info.Spec, ElementType.Float32);
-        var exact = (layout.DensePageBytes + layout.HotPageBytes) / PageLayout.PageSize;
+        var exact = layout.ExactPageBytes / PageLayout.PageSize;
         var rows = Math.Max(1.0, stats.DecodeRows);
         return new CacheFigure(
-            info.Spec.Describe(), exact, info.Spec.IsDense ? exact : (layout.DensePageBytes + layout.LatentPageBytes) / PageLayout.PageSize,
-            info.Spec.IsDense ? 1 : MemoryBudget.LayerRatio(layout), info.Spec.IsDense ? 1 : MemoryBudget.ModelRatio(layout),
+            info.Spec.Describe(), exact, (layout.DensePageBytes + layout.LatentPageBytes) / PageLayout.PageSize,
+            info.Spec.IsDense ? 1 : MemoryBudget.LayerRatio(layout), MemoryBudget.ModelRatio(layout),
             stats.SparseRows / rows, stats.SparseLayerRows / (rows * info.LayerCount), stats.ScoredLayerRows, stats.Flushes);
     }
 

@@ -125,7 +125,7 @@ internal sealed class EvalSession : IAsyncDisposable
         var config = Model.Config!;
         var layout = new[] { ElementType.Float32, ElementType.BFloat16 }
             .Select(type => new PageLayout(config, Info.Spec, type))
-            .FirstOrDefault(layout => PoolKinds.All.All(kind => layout.PageBytes(kind) == Info.BytesOf(kind)))
+            .FirstOrDefault(layout => layout.ExactPageBytes == Info.ExactPageBytes && PoolKinds.All.All(kind => layout.PageBytes(kind) == Info.BytesOf(kind)))
             ?? throw new EvalException($"The {Info.Name} backend's pages have {string.Join(", ", Info.PageBytes)} bytes, which is no page layout of float32 or bfloat16.");
         return CacheUse.Of(traces, maxLengths, layout, config);
     }

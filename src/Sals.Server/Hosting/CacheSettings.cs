@@ -32,14 +32,14 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
         try
         {
             var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config, gpu ? LatentFormat.BFloat16 : LatentFormat.Float32);
-            if (spec.IsDense)
-            {
-                return new CacheSettings(spec, null, options.KvCache == "auto" && !exists ? Why(file, options) : null);
-            }
-
             if (gpu && CudaBackend.Unsupported(spec, folder.Config) is { } problem)
             {
                 throw new SettingException($"--sals {problem}");
+            }
+
+            if (spec.IsDense)
+            {
+                return new CacheSettings(spec, null, options.KvCache == "auto" && !exists ? Why(file, options) : null);
             }
 
             if (options.LoadFormat == LoadFormat.Dummy && !exists)

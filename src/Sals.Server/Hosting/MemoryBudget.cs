@@ -57,7 +57,7 @@ public static class MemoryBudget
         PoolKinds.All.Sum(kind => info.BytesOf(kind) * CacheTimeline.HeldPages(kind, info.MaxModelLength, info.MaxModelLength, info.Spec));
 
     /// <summary>The same if nothing were compressed.</summary>
-    public static long ExactBytes(BackendInfo info) => (info.BytesOf(PoolKind.Dense) + info.BytesOf(PoolKind.Hot)) * CacheTimeline.PagesOf(info.MaxModelLength);
+    public static long ExactBytes(BackendInfo info) => info.ExactPageBytes * CacheTimeline.PagesOf(info.MaxModelLength);
 
     /// <summary>Lines for a compressed cache: bytes of a token in each pool, and what compression leaves of a compressed layer and of the whole model. None when dense.</summary>
     public static IEnumerable<string> Pools(PageLayout layout, int layers)
@@ -80,7 +80,7 @@ public static class MemoryBudget
     public static double LayerRatio(PageLayout layout) => (double)layout.LatentLayerBytes / (2 * layout.ExactPlaneBytes);
 
     /// <summary>The same over all layers, dense ones included: the limit that long sequences approach.</summary>
-    public static double ModelRatio(PageLayout layout) => (double)(layout.DensePageBytes + layout.LatentPageBytes) / (layout.DensePageBytes + layout.HotPageBytes);
+    public static double ModelRatio(PageLayout layout) => (double)(layout.DensePageBytes + layout.LatentPageBytes) / layout.ExactPageBytes;
 
     public static string Bytes(long bytes) => bytes switch
     {

@@ -39,7 +39,7 @@ public static class EngineFamilies
             new ReadFamily("sals:cache_compression_info", "gauge", "Settings of the compressed cache.", (CompressionLabels(model, info), () => 1)),
             Gauge("cache_basis_bytes", "Memory of the latent bases and folded scoring queries.", () => info.BasisBytes),
             new ReadFamily("sals:cache_bytes_per_token", "gauge", "Bytes of one cached token over all layers: exact, compressed, or of the longest sequence with its window, dense layers and the bases.",
-                (With("form", "exact"), () => PerToken(info, PoolKind.Hot)),
+                (With("form", "exact"), () => (double)info.ExactPageBytes / PageLayout.PageSize),
                 (With("form", "compressed"), () => PerToken(info, info.BytesOf(PoolKind.Latent) > 0 ? PoolKind.Latent : PoolKind.Hot)),
                 (With("form", "longest"), () => (double)(MemoryBudget.SequenceBytes(info) + info.BasisBytes) / info.MaxModelLength)),
             Counter("flushes_total", "Hot pages compressed.", () => stats.Flushes),

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Sals.Engine.Backends;
 using Sals.Engine.Backends.Cpu;
+using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
@@ -34,6 +35,24 @@ public class CpuBackendContractTests : StepBackendContract
         var layers = pool == PoolKind.Dense ? layout.Spec.DenseLayers : layout.Spec.SparseLayers;
         foreach (var layer in layers)
         {
+            if (cache.IsCoded(pool))
+            {
+                var planes = new HeadPlanes(cache.Page(pool, page), layout, layer);
+                for (var head = 0; head * layout.HeadSize < layout.KeyWidth; head++)
+                {
+                    foreach (var values in new[] { false, true })
+                    {
+                        Poison.Fill(MemoryMarshal.AsBytes(planes.Peaks(values, head)[first..]));
+                        for (var t = first; t < PageLayout.PageSize; t++)
+                        {
+                            Poison.Fill(MemoryMarshal.AsBytes(planes.Codes(values, t, head)));
+                        }
+                    }
+                }
+
+                continue;
+            }
+
             foreach (var offset in new[] { layout.KeyOffset(layer), layout.ValueOffset(layer) })
             {
                 var plane = MemoryMarshal.Cast<byte, float>(cache.Page(pool, page).Slice((int)offset, layout.ExactPlaneBytes));
@@ -79,7 +98,7 @@ public class CpuBackendContractTests : StepBackendContract
             plans.Decode(1, token).Step();
         }
 
-        Close.To(probe.Logits(0, 74), probe.Logits(1, 74), 1e-4);
+        Close.To(probe.Logits(0, 74), probe.Logits(1, 74), Tolerance);
     }
 
     [Fact]
@@ -141,4 +160,13 @@ public class CpuSparseContractTests : CpuBackendContractTests
 {
     protected override LatentSpec Spec(ModelConfig config) => LatentSpecParser.Parse(
         "sals-25", ["dense_below=0", "critical=20", "dense_layers=0", config.KeyWidth % 32 == 0 ? "value_bits=4" : "value_bits=16"], config);
+}
+
+/// <summary>The same with every layer dense and its keys and values as int8 codes.</summary>
+public class CpuInt8ContractTests : CpuBackendContractTests
+{
+    // rounding keys and values of all layers to 8 bits, in a random model whose scores are large
+    protected override double Tolerance => 0.2;
+
+    protected override LatentSpec Spec(ModelConfig config) => LatentSpecParser.Parse("dense", ["dense_format=int8"], config);
 }

@@ -21,7 +21,7 @@ public abstract class StepBackendContract
     /// <summary>The model of every fact, V 300.</summary>
     protected virtual ModelWeights Model() => TinyModel.Build();
 
-    /// <summary>How far log-probabilities of one sequence may differ between prefill and decode.</summary>
+    /// <summary>How far log-probabilities of one sequence may differ between prefill, which is exact, and decode.</summary>
     protected virtual double Tolerance => 1e-4;
 
     /// <summary>A backend with <see cref="Slots"/> slots for sequences of <see cref="MaxLength"/>; ids from sampleable on are padding.</summary>
@@ -101,8 +101,11 @@ public abstract class StepBackendContract
         plans.Decode(0, forced: prompt[^2]).Step();
         var forced = new Row(plans.Decode(0, forced: prompt[^1]).Step(), 0);
         var whole = Run(plans, 1, prompt, 1, Greedy)[0];
-        Assert.Equal(whole.Token, forced.Token);
         Close.To(whole.Top, forced.Top, Tolerance, what: "log-probabilities of the same sequence, prefilled and forced");
+        if (whole.Top[0] - whole.Top[1] > 2 * Tolerance)
+        {
+            Assert.Equal(whole.Token, forced.Token);
+        }
     }
 
     [Fact]
@@ -190,13 +193,13 @@ public abstract class StepBackendContract
         var prompt = Prompt(11, 200);
         var whole = Run(plans, 0, prompt, 5, Greedy);
         var shared = Hit(1);
-        if (CacheTimeline.LatentPages(prompt.Length, backend.Info.Spec) == 0)
+        if (CacheTimeline.LatentPages(prompt.Length, backend.Info.Spec) == 0 && !backend.Info.Spec.HasCodedPages)
         {
             Assert.Equal(whole, shared);
         }
         else
         {
-            // a compressed prefix is not the exact one, but it is one prefix
+            // a compressed or coded prefix is not the exact one, but it is one prefix
             Assert.NotEqual(whole[0].Top, shared[0].Top);
             Assert.Equal(shared, Hit(2));
         }

@@ -17,12 +17,13 @@ public class TextInvarianceTests
 {
     private static readonly ModelConfig Config = TinyModel.Config(maxModelLength: 768) with { LayerCount = 5 };
 
-    public static TheoryData<string> Caches => ["dense", "sals-25", "sals-12.5"];
+    public static TheoryData<string> Caches => ["dense", "sals-25", "sals-12.5 dense_format=int8"];
 
     private static CpuBackend Backend(string cache, long cacheBytes = 64L << 20)
     {
         using var weights = TinyModel.Build(Config);
-        var spec = LatentSpecParser.Parse(cache, cache == "dense" ? [] : ["dense_below=0", "critical=48"], Config);
+        var words = cache.Split(' ');
+        var spec = LatentSpecParser.Parse(words[0], [.. words[1..], .. words[0] == "dense" ? Array.Empty<string>() : ["dense_below=0", "critical=48"]], Config);
         var random = new Random(3);
         var basis = spec.IsDense
             ? null
@@ -213,6 +214,35 @@ public class TextInvarianceTests
         {
             await Task.Delay(5);
         }
+    }
+
+    /// <summary>Int8 pages of short prompts are shared as well, but a replay must not meet codes where its first run had exact keys.</summary>
+    [Fact]
+    public void A_replay_of_a_short_prompt_takes_no_more_coded_pages_than_its_first_run()
+    {
+        const string cache = "dense dense_format=int8";
+        var request = Request(Prompt(150), 40);
+        using var backend = Backend(cache);
+        var driver = new StepDriver(backend, Options(true));
+        var first = driver.Add(request);
+        var alone = driver.Finish(first)[0];
+        Assert.Equal(0, first.Handle.Trace.CachedTokens);
+
+        driver = new StepDriver(backend, Options(true));
+        var preempted = driver.Add(request);
+        while (preempted.Choices[0].Tokens.Count < 20)
+        {
+            driver.Step();
+        }
+
+        var second = driver.Add(request with { Id = "second" });
+        driver.Step();
+        Assert.Equal(2 * 64, second.Handle.Trace.CachedTokens);
+        Assert.True(driver.Scheduler.Preempt(preempted.Choices[0]));
+        Assert.Equal(alone, driver.Finish(preempted)[0]);
+        Assert.True(driver.Scheduler.Preempt(second.Choices[0]) || second.Choices[0].State == SequenceState.Finished);
+        driver.Finish(second);
+        driver.ExpectEmpty();
     }
 
     [Fact]

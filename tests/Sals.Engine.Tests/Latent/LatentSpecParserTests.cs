@@ -58,8 +58,9 @@ public class LatentSpecParserTests
     {
         var spec = LatentSpecParser.Parse(
             "sals-12.5",
-            ["rank_ratio=0.5", "score_ratio=0.25", "sink_tokens=4", "recent_tokens=100", "value_bits=3", "value_group=64", "dense_layers=-1,1", "dense_below=0", "latent_format=int8", "critical=7"],
+            ["rank_ratio=0.5", "score_ratio=0.25", "sink_tokens=4", "recent_tokens=100", "value_bits=3", "value_group=64", "dense_layers=-1,1", "dense_below=0", "dense_format=int8", "latent_format=int8", "critical=7"],
             LatentModels.Config());
+        Assert.True(spec.DenseInt8 && spec.HasCodedPages);
         Assert.Equal((128, 32, 4, 100), (spec.Rank, spec.ScoreRank, spec.SinkTokens, spec.RecentTokens));
         Assert.Equal((3, 64, 0, LatentFormat.Int8, true), (spec.ValueBits, spec.ValueGroup, spec.DenseBelow, spec.LatentFormat, spec.Centred));
         Assert.Equal([1, 7], spec.DenseLayers);
@@ -82,6 +83,7 @@ public class LatentSpecParserTests
     [InlineData("dense_layers=8", "8 is no layer of a model with 8 layers")]
     [InlineData("dense_layers=-9", "-9 is no layer")]
     [InlineData("dense_below=-1", "dense_below=-1: expected a whole number of at least 0")]
+    [InlineData("dense_format=bf16", "dense_format=bf16: expected exact or int8")]
     [InlineData("latent_format=fp8", "latent_format=fp8: expected float32, bf16 or int8")]
     [InlineData("centred=yes", "centred=yes: expected true or false")]
     [InlineData("critical_min=4096", "critical_min=4096: is more than critical_max=2048")]
@@ -103,9 +105,10 @@ public class LatentSpecParserTests
     }
 
     [Fact]
-    public void Dense_takes_no_settings_and_unknown_presets_are_refused()
+    public void Dense_takes_only_its_format_and_unknown_presets_are_refused()
     {
-        Assert.True(LatentSpecParser.Parse("dense", [], LatentModels.Config()).IsDense);
+        Assert.True(LatentSpecParser.Parse("dense", [], LatentModels.Config()) is { IsDense: true, DenseInt8: false });
+        Assert.True(LatentSpecParser.Parse("dense", ["dense_format=int8"], LatentModels.Config()) is { IsDense: true, DenseInt8: true });
         Assert.Contains("no meaning", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("dense", ["rank=3"], LatentModels.Config())).Message, StringComparison.Ordinal);
         Assert.Contains("sals-25, sals-12.5, dense", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("kivi", [], LatentModels.Config())).Message, StringComparison.Ordinal);
     }
@@ -113,6 +116,8 @@ public class LatentSpecParserTests
     [Theory]
     [InlineData("sals-25", "sink_tokens=3")]
     [InlineData("sals-12.5", "latent_format=int8")]
+    [InlineData("sals-12.5", "dense_format=int8")]
+    [InlineData("dense", "dense_format=int8")]
     [InlineData("sals-25", "dense_layers=none")]
     public void A_description_parses_to_itself(string preset, string setting)
     {

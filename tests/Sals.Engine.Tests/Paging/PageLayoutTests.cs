@@ -56,6 +56,23 @@ public class PageLayoutTests
     }
 
     [Fact]
+    public void Int8_dense_pages_hold_codes_then_peaks()
+    {
+        var layout = Layout("sals-25", "dense_format=int8", "dense_layers=0,5");
+        const int layer = 2 * 64 * (256 + (2 * 4)); // D = 256, 4 KV heads
+        Assert.Equal((64 * 256, 64 * 4 * 2, layer), (layout.DensePlaneBytes, layout.PeakPlaneBytes, layout.DenseLayerBytes));
+        Assert.Equal((0L, 64L * 256, 64L * 512, (64L * 512) + 512), (layout.KeyOffset(0), layout.ValueOffset(0), layout.KeyPeakOffset(0), layout.ValuePeakOffset(0)));
+        Assert.Equal(layer, layout.KeyOffset(5));
+        Assert.Equal(((2L * layer) + 4095) / 4096 * 4096, layout.DensePageBytes);
+
+        // hot pages stay exact
+        Assert.Equal(64L * 256 * 4, layout.ValueOffset(1));
+        Assert.Equal(2L * 64 * 256 * 4, layout.KeyOffset(2));
+        Assert.Equal(6L * 2 * 64 * 256 * 4, layout.HotPageBytes);
+        Assert.Equal(8L * 2 * 64 * 256 * 4, layout.ExactPageBytes);
+    }
+
+    [Fact]
     public void Without_compressed_layers_only_the_dense_pool_exists()
     {
         var layout = Layout("dense");

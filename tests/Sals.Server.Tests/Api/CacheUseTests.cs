@@ -20,6 +20,7 @@ public class CacheUseTests
         SlabBytes = 1 << 18,
         Spec = new LatentSpec { Name = "sals-25", LayerCount = 8, DenseLayers = [0, 1, 7] },
         PageBytes = [3 * 64, 5 * 64, 64],
+        ExactPageBytes = 8 * 64,
         CacheTokens = 1,
         LaneLengths = [1],
         PrefillChunk = 1,

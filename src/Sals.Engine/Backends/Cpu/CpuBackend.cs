@@ -90,6 +90,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             Spec = options.Spec,
             BasisBytes = _sparse?.BasisBytes ?? 0,
             PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
+            ExactPageBytes = layout.ExactPageBytes,
             LaneLengths = [.. lanes.Select(l => l.Length)],
             PrefillChunk = Chunk,
             PrefillCost = MeasurePrefill(),

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
 
@@ -78,20 +79,54 @@ internal sealed class CpuCache
         return (_slabs[slab] ??= GC.AllocateUninitializedArray<byte>((int)SlabBytes)).AsSpan((int)offset, (int)size);
     }
 
+    /// <summary>Whether a pool's keys and values are int8 codes, which <see cref="Coded"/> gives and <see cref="Keys"/> and <see cref="Values"/> do not.</summary>
+    public bool IsCoded(PoolKind pool) => pool == PoolKind.Dense && Layout.Spec.DenseInt8;
+
+    /// <summary>K and V of one layer in dense page <paramref name="index"/> of a slot, where those are int8 codes.</summary>
+    public HeadPlanes Coded(int slot, int index, int layer) => new(Page(PoolKind.Dense, Named(PoolKind.Dense, slot, index)), Layout, layer);
+
+    /// <summary>Stores the token at <paramref name="position"/> in its dense or hot page.</summary>
+    /// <param name="keys">[HK, DH] after rope</param>
+    /// <param name="values">[HK, DH]</param>
+    public void Store(PoolKind pool, int slot, int layer, int position, ReadOnlySpan<float> keys, ReadOnlySpan<float> values)
+    {
+        var (page, t) = Math.DivRem(position, PageLayout.PageSize);
+        if (IsCoded(pool))
+        {
+            Coded(slot, page, layer).Store(t, keys, values);
+            return;
+        }
+
+        keys.CopyTo(Keys(pool, slot, page, layer)[(t * keys.Length)..]);
+        values.CopyTo(Values(pool, slot, page, layer)[(t * values.Length)..]);
+    }
+
+    /// <summary>Reads what <see cref="Store"/> stored; int8 codes as the numbers that they stand for.</summary>
+    public void Load(PoolKind pool, int slot, int layer, int position, Span<float> keys, Span<float> values)
+    {
+        var (page, t) = Math.DivRem(position, PageLayout.PageSize);
+        if (IsCoded(pool))
+        {
+            Coded(slot, page, layer).Load(t, keys, values);
+            return;
+        }
+
+        Keys(pool, slot, page, layer).Slice(t * keys.Length, keys.Length).CopyTo(keys);
+        Values(pool, slot, page, layer).Slice(t * values.Length, values.Length).CopyTo(values);
+    }
+
     /// <summary>K of one layer in page <paramref name="index"/> of a slot, [P, HK, DH].</summary>
     public Span<float> Keys(PoolKind pool, int slot, int index, int layer) => Plane(pool, slot, index, Layout.KeyOffset(layer));
 
     /// <summary>V of one layer in page <paramref name="index"/> of a slot, [P, HK, DH].</summary>
     public Span<float> Values(PoolKind pool, int slot, int index, int layer) => Plane(pool, slot, index, Layout.ValueOffset(layer));
 
-    private Span<float> Plane(PoolKind pool, int slot, int index, long offset)
+    private Span<float> Plane(PoolKind pool, int slot, int index, long offset) =>
+        MemoryMarshal.Cast<byte, float>(Page(pool, Named(pool, slot, index)).Slice((int)offset, Layout.ExactPlaneBytes));
+
+    private int Named(PoolKind pool, int slot, int index)
     {
         var page = Table(pool, slot)[index];
-        if (page == 0)
-        {
-            throw new InvalidOperationException($"Slot {slot} has no page {index} in the {pool} pool.");
-        }
-
-        return MemoryMarshal.Cast<byte, float>(Page(pool, page).Slice((int)offset, Layout.ExactPlaneBytes));
+        return page != 0 ? page : throw new InvalidOperationException($"Slot {slot} has no page {index} in the {pool} pool.");
     }
 }

@@ -441,10 +441,8 @@ internal sealed class CpuForward
         var (slot, _, position) = _decodeRows[r];
         var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
         FinishQueryKeyValue(row, position, _selects ? r : -1, worker, []);
-        var (page, at) = Math.DivRem(position, PageLayout.PageSize);
         var d = _model.KeyWidth;
-        row.Slice(_model.QueryWidth, d).CopyTo(_cache.Keys(_pools[_layer], slot, page, _layer)[(at * d)..]);
-        row.Slice(_model.QueryWidth + d, d).CopyTo(_cache.Values(_pools[_layer], slot, page, _layer)[(at * d)..]);
+        _cache.Store(_pools[_layer], slot, _layer, position, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
     }
 
     private void AttendDecodeRow(int chunk, int worker)

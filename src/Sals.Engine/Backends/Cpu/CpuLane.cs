@@ -90,26 +90,22 @@ internal sealed class CpuLane
     /// <summary>Copies tokens [0, count) of a layer, whole pages of a prefix hit, from the cache into rows offset onwards.</summary>
     public void ReadPages(CpuCache cache, PoolKind pool, int slot, int layer, int offset, int count)
     {
+        Span<float> keys = stackalloc float[Model.KeyWidth], values = stackalloc float[Model.KeyWidth];
         for (var t = 0; t < count; t++)
         {
-            var at = t % PageLayout.PageSize * Model.KeyWidth;
-            Store(
-                offset + t,
-                cache.Keys(pool, slot, t / PageLayout.PageSize, layer).Slice(at, Model.KeyWidth),
-                cache.Values(pool, slot, t / PageLayout.PageSize, layer).Slice(at, Model.KeyWidth));
+            cache.Load(pool, slot, layer, t, keys, values);
+            Store(offset + t, keys, values);
         }
     }
 
     /// <summary>Writes tokens [first, end) of a layer, computed in rows offset + first onwards, to the slot's pages.</summary>
     public void WritePages(CpuCache cache, PoolKind pool, int slot, int layer, int offset, int first, int end)
     {
+        Span<float> keys = stackalloc float[Model.KeyWidth], values = stackalloc float[Model.KeyWidth];
         for (var t = first; t < end; t++)
         {
-            var at = t % PageLayout.PageSize * Model.KeyWidth;
-            Load(
-                offset + t,
-                cache.Keys(pool, slot, t / PageLayout.PageSize, layer).Slice(at, Model.KeyWidth),
-                cache.Values(pool, slot, t / PageLayout.PageSize, layer).Slice(at, Model.KeyWidth));
+            Load(offset + t, keys, values);
+            cache.Store(pool, slot, layer, t, keys, values);
         }
     }
 }

@@ -88,6 +88,7 @@ public sealed class CudaBackend : IStepBackend
                     ? 0
                     : CudaBasis.BytesOf(layout) + CudaWeights.BytesOf(weights, options.Spec) - CudaWeights.BytesOf(weights, LatentSpec.Dense(_model.LayerCount)),
                 PageBytes = [.. PoolKinds.All.Select(layout.PageBytes)],
+                ExactPageBytes = layout.ExactPageBytes,
                 CacheTokens = layout.TokensIn(_cache.Bytes, length),
                 LaneLengths = lanes,
                 PrefillChunk = Chunk,
@@ -116,7 +117,8 @@ public sealed class CudaBackend : IStepBackend
 
     /// <summary>Why the kernels cannot keep a cache; null when they can.</summary>
     public static string? Unsupported(LatentSpec spec, ModelConfig model) =>
-        spec.IsDense ? null
+        spec.DenseInt8 ? "dense_format=int8: the CUDA backend keeps the layers that are never compressed exactly."
+        : spec.IsDense ? null
         : spec.LatentFormat == LatentFormat.Float32 ? "latent_format=float32: the CUDA backend keeps latents as bf16 or int8."
         : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
         : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."

@@ -72,7 +72,7 @@ internal sealed class CudaBasis : IDisposable
         var matrix = (long)layout.KeyWidth * spec.Rank;
         return DeviceArena.SizeOf<FlushedLayer>(spec.SparseLayers.Length) + spec.SparseLayers.Length
             * ((spec.ReconstructInt8 ? DeviceArena.SizeOf<byte>(matrix) + DeviceArena.SizeOf<float>(ScaleCount(layout)) : DeviceArena.SizeOf<ushort>(matrix))
-                + (2 * DeviceArena.SizeOf<ushort>(2 * matrix))
+                + ((spec.Basis == BasisKind.Queries ? 2 : 1) * DeviceArena.SizeOf<ushort>(2 * matrix))
                 + DeviceArena.SizeOf<float>(layout.KeyWidth)
                 + (2 * DeviceArena.SizeOf<float>(spec.Rank))
                 + (2 * DeviceArena.SizeOf<float>(spec.ScoreRank)));

@@ -142,14 +142,17 @@ public class OperationTests
     }
 
     [Theory]
-    [InlineData(1, 16)]
-    [InlineData(64, 64)]
-    [InlineData(67, 40)]
-    [InlineData(200, 128)]
-    public void DenseAttend_over_pages(int length, int headSize)
+    [InlineData(1, 16, false)]
+    [InlineData(64, 64, false)]
+    [InlineData(67, 40, false)]
+    [InlineData(200, 128, false)]
+    [InlineData(1, 64, true)]
+    [InlineData(67, 40, true)]
+    [InlineData(200, 128, true)]
+    public void DenseAttend_over_pages(int length, int headSize, bool int8)
     {
         var config = TinyModel.Config() with { HeadSize = headSize, LayerCount = 2 };
-        var layout = new PageLayout(config, LatentSpec.Dense(2), ElementType.Float32);
+        var layout = new PageLayout(config, LatentSpec.Dense(2) with { DenseInt8 = int8 }, ElementType.Float32);
         var cache = new CpuCache(layout, 2, 256, 64 << 20);
         var (keys, values) = (Values(length * config.KeyWidth, 14), Values(length * config.KeyWidth, 15));
         for (var page = 0; page * 64 < length; page++)
@@ -161,8 +164,12 @@ public class OperationTests
 
         for (var t = 0; t < length; t++)
         {
-            keys.AsSpan(t * config.KeyWidth, config.KeyWidth).CopyTo(cache.Keys(PoolKind.Dense, 1, t / 64, 1)[(t % 64 * config.KeyWidth)..]);
-            values.AsSpan(t * config.KeyWidth, config.KeyWidth).CopyTo(cache.Values(PoolKind.Dense, 1, t / 64, 1)[(t % 64 * config.KeyWidth)..]);
+            var key = keys.AsSpan(t * config.KeyWidth, config.KeyWidth);
+            var value = values.AsSpan(t * config.KeyWidth, config.KeyWidth);
+            cache.Store(PoolKind.Dense, 1, 1, t, key, value);
+
+            // codes are judged apart: attention is over what they stand for
+            cache.Load(PoolKind.Dense, 1, 1, t, key, value);
         }
 
         var q = Values(config.QueryWidth, 16);

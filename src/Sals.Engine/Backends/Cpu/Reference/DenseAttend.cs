@@ -14,7 +14,7 @@ internal static class DenseAttend
     private const int Lanes = 16;
 
     /// <param name="q">[G, DH] after rope.</param>
-    /// <param name="cache">Pages of the dense or hot pool: K and V [P, HK, DH] per layer.</param>
+    /// <param name="cache">Pages of the dense or hot pool: K and V [P, HK, DH] per layer, int8 codes read as what they stand for.</param>
     /// <param name="length">Tokens attended to, at least 1.</param>
     /// <param name="scores">[G, length], workspace.</param>
     /// <param name="o">[G, DH]</param>
@@ -22,11 +22,12 @@ internal static class DenseAttend
         ReadOnlySpan<float> q, CpuCache cache, PoolKind pool, int slot, int layer, int kvHead, int headSize, int length, Span<float> scores, Span<float> o)
     {
         var group = q.Length / headSize;
-        var stride = cache.Layout.KeyWidth;
+        var stride = cache.IsCoded(pool) ? headSize : cache.Layout.KeyWidth;
+        Span<float> decoded = stackalloc float[cache.IsCoded(pool) ? PageLayout.PageSize * headSize : 0];
         for (var t = 0; t < length; t += PageLayout.PageSize)
         {
             var count = Math.Min(PageLayout.PageSize, length - t);
-            var keys = cache.Keys(pool, slot, t / PageLayout.PageSize, layer)[(kvHead * headSize)..];
+            var keys = Rows(values: false, t, count, decoded);
             for (var g = 0; g < group; g++)
             {
                 Score(q.Slice(g * headSize, headSize), keys, stride, scores.Slice((g * length) + t, count));
@@ -43,7 +44,7 @@ internal static class DenseAttend
         for (var t = 0; t < length; t += PageLayout.PageSize)
         {
             var count = Math.Min(PageLayout.PageSize, length - t);
-            var values = cache.Values(pool, slot, t / PageLayout.PageSize, layer)[(kvHead * headSize)..];
+            var values = Rows(values: true, t, count, decoded);
             for (var g = 0; g < group; g++)
             {
                 Accumulate(scores.Slice((g * length) + t, count), values, stride, o.Slice(g * headSize, headSize));
@@ -53,6 +54,24 @@ internal static class DenseAttend
         for (var i = 0; i < o.Length; i++)
         {
             o[i] /= total[i / headSize];
+        }
+
+        // rows of `stride` that begin with the head's keys or values of tokens t onwards
+        ReadOnlySpan<float> Rows(bool values, int t, int count, Span<float> decoded)
+        {
+            var page = t / PageLayout.PageSize;
+            if (!cache.IsCoded(pool))
+            {
+                return (values ? cache.Values(pool, slot, page, layer) : cache.Keys(pool, slot, page, layer))[(kvHead * headSize)..];
+            }
+
+            var planes = cache.Coded(slot, page, layer);
+            for (var i = 0; i < count; i++)
+            {
+                planes.LoadHead(values, i, kvHead, decoded.Slice(i * headSize, headSize));
+            }
+
+            return decoded;
         }
     }
 

@@ -8,7 +8,7 @@ internal static class CacheTraffic
 {
     /// <summary>Bytes that one row of <paramref name="length"/> tokens reads, all layers.</summary>
     public static long BytesRead(PageLayout layout, int length) =>
-        Exact(layout, length, layout.Spec.DenseLayers.Length) + (layout.Spec.SparseLayers.Length * (Scored(layout, length) + Attended(layout, length)));
+        ((long)length * layout.Spec.DenseLayers.Length * layout.DenseLayerBytes / PageLayout.PageSize) + (layout.Spec.SparseLayers.Length * (Scored(layout, length) + Attended(layout, length)));
 
     /// <summary>Bytes of the score plane that one row scans in one compressed layer.</summary>
     public static long Scored(PageLayout layout, int length)
@@ -22,12 +22,10 @@ internal static class CacheTraffic
     {
         var spec = layout.Spec;
         var exact = length - CacheTimeline.WindowStart(length, spec) + CacheTimeline.SinkCount(length, spec);
-        return ((long)CacheTimeline.SelectedCount(length, spec) * layout.LatentLayerBytes / PageLayout.PageSize) + Exact(layout, exact, 1);
+        return ((long)CacheTimeline.SelectedCount(length, spec) * layout.LatentLayerBytes / PageLayout.PageSize) + ((long)exact * 2 * layout.ExactPlaneBytes / PageLayout.PageSize);
     }
 
     /// <summary>Operations of rebuilding one row's selected keys in one compressed layer; a multiply-add is two.</summary>
     public static double Reconstruction(PageLayout layout, int length) =>
         layout.Spec.IsDense ? 0 : 2.0 * CacheTimeline.SelectedCount(length, layout.Spec) * layout.Spec.Rank * layout.KeyWidth;
-
-    private static long Exact(PageLayout layout, int tokens, int layers) => (long)tokens * layers * 2 * layout.ExactPlaneBytes / PageLayout.PageSize;
 }
