@@ -10,7 +10,7 @@ namespace Sals.Engine;
 /// </summary>
 internal sealed class EngineLoop
 {
-    private readonly IStepBackend _backend;
+    private readonly StepWatch _backend;
     private readonly Scheduler _scheduler;
     private readonly EngineStats _stats;
     private readonly TimeProvider _time;
@@ -21,8 +21,11 @@ internal sealed class EngineLoop
     private readonly Queue<(PlannedStep Step, StepTicket Ticket)> _inFlight = new();
     private bool _stopping;
 
+    // until when the thread's time is accounted for
+    private long _accounted;
+
     public EngineLoop(
-        IStepBackend backend, EngineOptions options, EngineStats stats, TimeProvider time, ConcurrentQueue<EngineCommand> commands, AutoResetEvent wake)
+        StepWatch backend, EngineOptions options, EngineStats stats, TimeProvider time, ConcurrentQueue<EngineCommand> commands, AutoResetEvent wake)
     {
         _backend = backend;
         _stats = stats;
@@ -38,17 +41,19 @@ internal sealed class EngineLoop
     public void Run()
     {
         var next = 0;
+        _accounted = _time.GetTimestamp();
         while (DrainCommands())
         {
             var step = _steps[next];
             if (_scheduler.Plan(step))
             {
+                _stats.ScheduleTicks += SinceAccounted();
                 _inFlight.Enqueue((step, _backend.Submit(step.Plan)));
+                _stats.SubmitTicks += SinceAccounted();
                 next = (next + 1) % _steps.Length;
             }
             else if (_inFlight.Count == 0)
             {
-                _stats.LastStep = _time.GetTimestamp();
                 continue;
             }
 
@@ -60,7 +65,7 @@ internal sealed class EngineLoop
         }
     }
 
-    /// <summary>Tells every live request.</summary>
+    /// <summary>Tells every live request. After <see cref="Run"/> has thrown, or by the thread that gave the engine thread up.</summary>
     public void Fail(string message)
     {
         _scheduler.Fail(_live.Values, message);
@@ -77,13 +82,22 @@ internal sealed class EngineLoop
     private void Collect()
     {
         var (step, ticket) = _inFlight.Dequeue();
+        _stats.ScheduleTicks += SinceAccounted();
         _backend.Collect(ticket, step.Result);
+        _stats.CollectTicks += SinceAccounted();
         _scheduler.Commit(step);
-        _stats.LastStep = _time.GetTimestamp();
         if (_live.Count > 0)
         {
             RemoveEnded();
         }
+    }
+
+    private long SinceAccounted()
+    {
+        var now = _time.GetTimestamp();
+        var ticks = now - _accounted;
+        _accounted = now;
+        return ticks;
     }
 
     private void RemoveEnded()
@@ -117,7 +131,9 @@ internal sealed class EngineLoop
                 return false;
             }
 
+            _stats.ScheduleTicks += SinceAccounted();
             _wake.WaitOne();
+            _accounted = _time.GetTimestamp();
         }
     }
 

@@ -15,6 +15,9 @@ public sealed record EngineOptions
     /// <summary>Requests that may wait in the engine; Start beyond it throws. The server's gate keeps below it.</summary>
     public int MaxWaiting { get; init; } = 1024;
 
+    /// <summary>A call of the backend that takes longer is given up: the engine faults.</summary>
+    public TimeSpan StepTimeout { get; init; } = Timeout.InfiniteTimeSpan;
+
     /// <summary>Distinguishes cache entries of different weights or bases.</summary>
     public string Fingerprint { get; init; } = "";
 

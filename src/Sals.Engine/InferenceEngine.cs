@@ -38,6 +38,7 @@ public sealed class InferenceEngine : IAsyncDisposable
     // orders Start against the end of the thread: a request is either refused or told how it ended
     private readonly Lock _gate = new();
     private EngineState _state = EngineState.Loading;
+    private volatile StepWatch? _watch;
 
     /// <summary>Starts the engine thread, which calls <paramref name="createBackend"/> first. Returns at once; see <see cref="Loaded"/>.</summary>
     public InferenceEngine(Func<IStepBackend> createBackend, EngineOptions options, TimeProvider time)
@@ -66,6 +67,9 @@ public sealed class InferenceEngine : IAsyncDisposable
 
     /// <summary>Completes when the engine thread has ended: drained, disposed or faulted.</summary>
     public Task Completion => _completion.Task;
+
+    /// <summary>The backend hangs and its thread was given up: what it reads must stay until the process ends.</summary>
+    public bool IsAbandoned => _watch is { IsAbandoned: true };
 
     /// <summary>Set when <see cref="State"/> is Faulted.</summary>
     public EngineFault? Fault { get; private set; }
@@ -122,7 +126,7 @@ public sealed class InferenceEngine : IAsyncDisposable
     /// <summary>Forgets cached prefixes that no live request uses.</summary>
     public void ClearPrefixCache() => Post(new EngineCommand.ClearPrefixes());
 
-    /// <summary>Aborts everything and waits for the thread to end and the backend to be disposed.</summary>
+    /// <summary>Aborts everything and waits for the thread to end and the backend to be disposed; not for a thread that was given up.</summary>
     public async ValueTask DisposeAsync()
     {
         Refuse();
@@ -195,21 +199,24 @@ public sealed class InferenceEngine : IAsyncDisposable
     {
         IStepBackend? backend = null;
         EngineLoop? loop = null;
+        ITimer? timer = null;
         try
         {
             backend = _createBackend();
-            loop = new EngineLoop(backend, _options, Stats, _time, _commands, _wake);
+            _watch = new StepWatch(backend, _time);
+            loop = new EngineLoop(_watch, _options, Stats, _time, _commands, _wake);
             lock (_gate)
             {
                 _state = _state == EngineState.Loading ? EngineState.Ready : _state;
             }
 
             _loaded.SetResult(backend.Info);
+            timer = StartTimer(loop, _watch);
             loop.Run();
             Dispose(backend);
             End(EngineState.Stopped);
         }
-        catch (Exception exception)
+        catch (Exception exception) when (!IsAbandoned)
         {
             Fault = new EngineFault(exception.Message, exception);
             End(EngineState.Faulted);
@@ -218,8 +225,34 @@ public sealed class InferenceEngine : IAsyncDisposable
             // after a device fault disposal may fail too, and then says nothing new
             Dispose(backend);
         }
+        catch (Exception) when (IsAbandoned)
+        {
+            // everybody has been told by the thread that gave this one up
+        }
         finally
         {
+            timer?.Dispose();
+            _completion.TrySetResult();
+        }
+    }
+
+    /// <summary>Looks often enough that a call is given up an eighth past its time at the latest.</summary>
+    private ITimer? StartTimer(EngineLoop loop, StepWatch watch)
+    {
+        var limit = _options.StepTimeout;
+        return limit == Timeout.InfiniteTimeSpan ? null : _time.CreateTimer(_ => Look(), null, limit / 8, limit / 8);
+
+        void Look()
+        {
+            if (!watch.TryGiveUp(limit))
+            {
+                return;
+            }
+
+            var message = $"a step did not end within {limit.TotalSeconds:0.#} s: the device hangs";
+            Fault = new EngineFault(message, new TimeoutException(message));
+            End(EngineState.Faulted);
+            loop.Fail($"The engine failed: {message}");
             _completion.TrySetResult();
         }
     }

@@ -50,6 +50,40 @@ public class InferenceEngineTests
         Assert.Equal(EngineState.Faulted, Assert.Throws<EngineNotReadyException>(() => harness.Engine.Start(EngineHarness.Request(Prompt(4), 1))).State);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_step_that_never_ends_is_a_fault(bool returnsLate)
+    {
+        using var gate = new ManualResetEventSlim();
+        var backend = new FakeBackend(pages: 60, lookAhead: 1);
+        backend.OnSubmit = plan => _ = plan.Decodes.Count > 2 && gate.Wait(Timeout.Infinite);
+        await using var harness = await EngineHarness.StartAsync(() => backend, new EngineOptions { StepTimeout = TimeSpan.FromSeconds(0.5) });
+        var handles = Enumerable.Range(0, 12).Select(_ => harness.Engine.Start(EngineHarness.Request(Prompt(40), 200))).ToArray();
+        foreach (var handle in handles)
+        {
+            var answer = (await EngineHarness.ReadAsync(handle))[0];
+            Assert.Equal(FinishReason.Error, answer.Finish);
+            Assert.Contains("did not end within 0.5 s", answer.Events[^1].Error, StringComparison.Ordinal);
+        }
+
+        await harness.Engine.Completion.WaitAsync(TimeSpan.FromSeconds(10));
+        Assert.Equal(EngineState.Faulted, harness.Engine.State);
+        Assert.True(harness.Engine.IsAbandoned);
+        Assert.Equal(EngineState.Faulted, Assert.Throws<EngineNotReadyException>(() => harness.Engine.Start(EngineHarness.Request(Prompt(4), 1))).State);
+        if (returnsLate)
+        {
+            gate.Set();
+            await Task.Delay(100);
+            Assert.Equal(EngineState.Faulted, harness.Engine.State);
+        }
+
+        // does not wait for the thread that hangs
+        await harness.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(10));
+        gate.Set();
+        await Task.Delay(100);
+    }
+
     [Fact]
     public async Task A_backend_that_cannot_be_built_is_reported()
     {

@@ -103,7 +103,11 @@ public sealed partial class EngineHost : IAsyncDisposable
             await _engine.DisposeAsync();
         }
 
-        _model?.Dispose();
+        if (_engine is not { IsAbandoned: true })
+        {
+            _model?.Dispose();
+        }
+
         _ended.Dispose();
     }
 

@@ -59,6 +59,7 @@ public static class ModelOpener
                     PrefixCaching = options.PrefixCaching,
                     MaxBatchedTokens = options.MaxBatchedTokens,
                     MaxWaiting = options.MaxQueued + options.MaxSequences,
+                    StepTimeout = options.WatchdogTimeout,
                     Fingerprint = $"{path}|{spec.Describe()}|{basis?.Fingerprint}",
                 },
                 KvCache = spec.Name,

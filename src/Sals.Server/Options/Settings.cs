@@ -112,8 +112,8 @@ public static class Settings
     public static readonly Setting<TimeSpan> ShutdownTimeout = One("shutdown-timeout", "30", "SECONDS",
         "How long running requests may go on after SIGTERM; a second signal ends them at once.", Seconds(0, 86400));
 
-    public static readonly Setting<TimeSpan> WatchdogTimeout = One("watchdog-timeout", "120", "SECONDS",
-        "/health turns red when there is work and no step of the model has ended for so long.", Seconds(1, 86400));
+    public static readonly Setting<TimeSpan> WatchdogTimeout = One("watchdog-timeout", "60", "SECONDS",
+        "A step of the model that does not end for so long is a hung device: requests end with an error, /health turns red, the process exits with 1.", Seconds(1, 86400));
 
     public static readonly Setting<Uri?> OtlpTracesEndpoint = Optional<Uri?>("otlp-traces-endpoint", "URL", Url,
         "Collector that gets a span of each generating request over OTLP (http://host:4318); not set = OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT, else none.");

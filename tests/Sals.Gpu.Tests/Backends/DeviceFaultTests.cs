@@ -23,52 +23,67 @@ public class DeviceFaultTests
     private const int FaultAtStep = 40;
 
     [GpuFact]
-    public async Task A_device_fault_ends_every_request_turns_health_red_and_exits()
+    public Task A_device_fault_ends_every_request_turns_health_red_and_exits() =>
+        RequestsAreToldAndTheProcessEnds(nameof(Serve_until_the_device_faults), "CUDA_ERROR_ILLEGAL_ADDRESS");
+
+    [GpuFact]
+    public Task A_kernel_that_never_ends_ends_every_request_turns_health_red_and_exits() =>
+        RequestsAreToldAndTheProcessEnds(nameof(Serve_until_a_kernel_hangs), Hang);
+
+    /// <summary>A child of the tests above: the process ends with the server's exit code.</summary>
+    [GpuFact(Explicit = true)]
+    public Task Serve_until_the_device_faults() => Serve("*(volatile int*)16 = 1;", "CUDA_ERROR_ILLEGAL_ADDRESS");
+
+    [GpuFact(Explicit = true)]
+    public Task Serve_until_a_kernel_hangs() => Serve("while (*(volatile int*)&args.n == 0);", Hang);
+
+    private const string Hang = "did not end within 2 s";
+
+    private static async Task RequestsAreToldAndTheProcessEnds(string child, string told)
     {
         var executable = Environment.ProcessPath!;
         string[] host = Path.GetFileNameWithoutExtension(executable) == "dotnet" ? [typeof(DeviceFaultTests).Assembly.Location] : [];
-        using var child = Process.Start(new ProcessStartInfo(executable, [.. host, "-explicit", "only", "-method", $"*.{nameof(Serve_until_the_device_faults)}", "-noColor"])
+        using var process = Process.Start(new ProcessStartInfo(executable, [.. host, "-explicit", "only", "-method", $"*.{child}", "-noColor"])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         })!;
-        var output = child.StandardOutput.ReadToEndAsync();
-        var errors = child.StandardError.ReadToEndAsync();
+        var output = process.StandardOutput.ReadToEndAsync();
+        var errors = process.StandardError.ReadToEndAsync();
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         try
         {
-            await child.WaitForExitAsync(limit.Token);
+            await process.WaitForExitAsync(limit.Token);
         }
         catch (OperationCanceledException)
         {
-            child.Kill();
+            process.Kill();
             Assert.Fail($"The server did not end: {await output}");
         }
 
         var text = await output;
-        Assert.True(child.ExitCode == ServerRun.FailedExitCode, $"exit code {child.ExitCode}: {text} {await errors}");
-        Assert.Contains("stream: told CUDA_ERROR_ILLEGAL_ADDRESS", text, StringComparison.Ordinal);
-        Assert.Contains("whole: 500 told CUDA_ERROR_ILLEGAL_ADDRESS", text, StringComparison.Ordinal);
-        Assert.Contains("health: failed, told CUDA_ERROR_ILLEGAL_ADDRESS", text, StringComparison.Ordinal);
+        Assert.True(process.ExitCode == ServerRun.FailedExitCode, $"exit code {process.ExitCode}: {text} {await errors}");
+        Assert.Contains($"stream: told {told}", text, StringComparison.Ordinal);
+        Assert.Contains($"whole: 500 told {told}", text, StringComparison.Ordinal);
+        Assert.Contains($"health: failed, told {told}", text, StringComparison.Ordinal);
         Assert.Contains("next: refused", text, StringComparison.Ordinal);
     }
 
-    /// <summary>The child of the test above: the process ends with the server's exit code.</summary>
-    [GpuFact(Explicit = true)]
-    public async Task Serve_until_the_device_faults()
+    /// <param name="statement">That a kernel among the steps runs.</param>
+    private static async Task Serve(string statement, string told)
     {
         var started = new TaskCompletionSource<(string Address, EngineHost Host)>(TaskCreationOptions.RunContinuationsAsynchronously);
         var run = ServerRun.RunAsync(
-            SalsOptions.Default with { Port = 0 }, _ => Model(), NullLoggerFactory.Instance, TimeProvider.System, new TaskCompletionSource().Task, new TaskCompletionSource().Task,
+            SalsOptions.Default with { Port = 0 }, _ => Model(statement), NullLoggerFactory.Instance, TimeProvider.System, new TaskCompletionSource().Task, new TaskCompletionSource().Task,
             (addresses, host) => started.SetResult((addresses[0], host)));
         var (address, host) = await started.Task;
         await host.Loading;
         using var client = new HttpClient { BaseAddress = new Uri(address) };
         var answers = await Task.WhenAll(Complete("true"), Complete("false"));
-        Say($"stream: {Told(answers[0].Text)}");
-        Say($"whole: {answers[1].Status} {Told(answers[1].Text)}");
+        Say($"stream: {Told(answers[0].Text, told)}");
+        Say($"whole: {answers[1].Status} {Told(answers[1].Text, told)}");
         await host.Failed;
-        Say($"health: {host.Health().Status}, {Told(host.Health().Detail!)}");
+        Say($"health: {host.Health().Status}, {Told(host.Health().Detail!, told)}");
         Say($"next: {(Refused(host) ? "refused" : "accepted")}");
         Environment.Exit(await run);
 
@@ -133,12 +148,11 @@ public class DeviceFaultTests
         }
     }
 
-    private static string Told(string text) =>
-        text.Contains("CUDA_ERROR_ILLEGAL_ADDRESS", StringComparison.Ordinal) ? "told CUDA_ERROR_ILLEGAL_ADDRESS" : $"not told: {text}";
+    private static string Told(string text, string what) => text.Contains(what, StringComparison.Ordinal) ? $"told {what}" : $"not told: {text}";
 
     private static void Say(string line) => Console.WriteLine(line);
 
-    private static LoadedModel Model()
+    private static LoadedModel Model(string statement)
     {
         var config = TinyModel.Config(maxModelLength: 600) with { HiddenSize = 96, HeadSize = 64, IntermediateSize = 160 };
         return new LoadedModel
@@ -148,17 +162,18 @@ public class DeviceFaultTests
             Config = config,
             EndTokenIds = [],
             VocabularySize = config.VocabularySize,
-            EngineOptions = new EngineOptions(),
+            EngineOptions = new EngineOptions { StepTimeout = TimeSpan.FromSeconds(2) },
             CreateBackend = () => new FaultingBackend(new CudaBackend(
-                TinyModel.Build(config), new CudaBackendOptions { Slots = 4, MaxModelLength = 600, CacheBytes = 64L << 20, Spec = LatentSpec.Dense(config.LayerCount) })),
+                TinyModel.Build(config), new CudaBackendOptions { Slots = 4, MaxModelLength = 600, CacheBytes = 64L << 20, Spec = LatentSpec.Dense(config.LayerCount) }), statement),
         };
     }
 
-    /// <summary>A backend among whose steps a kernel writes to an address that is nobody's.</summary>
-    private sealed class FaultingBackend(CudaBackend inner) : IStepBackend
+    /// <summary>A backend among whose steps is a kernel that does harm.</summary>
+    private sealed class FaultingBackend(CudaBackend inner, string statement) : IStepBackend
     {
         private readonly KernelModule _module = new(new KernelCache(null).Get(
-            new KernelProgram(KernelSource.FromText("fault.cu", "struct Args { int n; }; extern \"C\" __global__ void fault(const __grid_constant__ Args args) { *(volatile int*)16 = 1; }"), []),
+            new KernelProgram(
+                KernelSource.FromText("fault.cu", $"struct Args {{ int n; }}; extern \"C\" __global__ void fault(const __grid_constant__ Args args) {{ {statement} }}"), []),
             NativeLibraries.Probe().Devices[0].Architecture));
 
         private int _steps;

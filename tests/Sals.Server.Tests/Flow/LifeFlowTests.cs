@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using Sals.Engine;
 using Sals.Server.Hosting;
 using Sals.Testing;
 using Xunit;
@@ -186,6 +187,23 @@ public class LifeFlowTests
         gate.Set();
         Assert.Equal(200, (int)(await running).StatusCode);
         Assert.Equal("ok", server.Host.Health().Status);
+    }
+
+    [Fact]
+    public async Task A_step_that_never_ends_tells_requests_and_ends_the_process()
+    {
+        using var gate = new ManualResetEventSlim();
+        await using var server = await TestServer.StartAsync(
+            null,
+            () => new FakeBackend { OnSubmit = plan => _ = plan.Decodes.Count > 0 && gate.Wait(Timeout.Infinite) },
+            new EngineOptions { StepTimeout = TimeSpan.FromSeconds(0.5) });
+        using var response = await server.PostAsync("/v1/completions", """{"prompt":[1,2,3],"max_tokens":5,"ignore_eos":true}""");
+        Assert.Equal(500, (int)response.StatusCode);
+        Assert.Contains("did not end within 0.5 s", await response.Content.ReadAsStringAsync());
+        Assert.Equal("failed", server.Host.Health().Status);
+        Assert.Equal(ServerRun.FailedExitCode, await server.Exit.WaitAsync(TimeSpan.FromSeconds(20)));
+        gate.Set();
+        await Task.Delay(100);
     }
 
     [Fact]

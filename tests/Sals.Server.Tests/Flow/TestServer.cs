@@ -42,8 +42,9 @@ public sealed class TestServer : IAsyncDisposable
 
     private Task<(string Address, EngineHost Host)> Listening { get; }
 
-    public static Task<TestServer> StartAsync(Func<SalsOptions, SalsOptions>? change = null, Func<IStepBackend>? backend = null) =>
-        StartAsync(options => Fake(backend ?? (() => new FakeBackend(slots: 8, maxModelLength: 1024))), change);
+    public static Task<TestServer> StartAsync(
+        Func<SalsOptions, SalsOptions>? change = null, Func<IStepBackend>? backend = null, EngineOptions? engine = null) =>
+        StartAsync(options => Fake(backend ?? (() => new FakeBackend(slots: 8, maxModelLength: 1024)), engine), change);
 
     public static async Task<TestServer> StartAsync(
         Func<SalsOptions, LoadedModel> load, Func<SalsOptions, SalsOptions>? change = null, bool waitUntilLoaded = true)
@@ -66,7 +67,7 @@ public sealed class TestServer : IAsyncDisposable
         return server;
     }
 
-    public static LoadedModel Fake(Func<IStepBackend> backend) => new()
+    public static LoadedModel Fake(Func<IStepBackend> backend, EngineOptions? engine = null) => new()
     {
         Root = "fake",
         Names = ["fake", "org/alias"],
@@ -76,7 +77,7 @@ public sealed class TestServer : IAsyncDisposable
         EndTokenIds = [NumberTokenizer.EndToken],
         VocabularySize = 1000,
         Defaults = new GenerationDefaults { Temperature = 0 },
-        EngineOptions = new EngineOptions { CheckIntegrity = true },
+        EngineOptions = engine ?? new EngineOptions { CheckIntegrity = true },
         CreateBackend = backend,
     };
 
