@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Sals.Engine;
 using Sals.Engine.Backends;
@@ -25,6 +26,11 @@ public static class EngineFamilies
         return
         [
             Counter("steps_total", "Steps of the model.", () => stats.Steps),
+            new ReadFamily("sals:engine_seconds_total", "counter",
+                "Time of the engine thread: schedule = plan steps and publish tokens, submit = hand them to the backend, collect = wait for it and read its results.",
+                (With("part", "schedule"), () => Seconds(stats.ScheduleTicks)),
+                (With("part", "submit"), () => Seconds(stats.SubmitTicks)),
+                (With("part", "collect"), () => Seconds(stats.CollectTicks))),
             Counter("decode_rows_total", "Rows decoded, one token of one sequence each.", () => stats.DecodeRows),
             Counter("prefill_tokens_total", "Prompt tokens computed, replays included.", () => stats.PrefillTokens),
 
@@ -55,6 +61,8 @@ public static class EngineFamilies
             Lanes("lane_tokens", "Rows of a prefill lane.", lane => info.LaneLengths[lane]),
         ];
     }
+
+    private static double Seconds(long ticks) => (double)ticks / Stopwatch.Frequency;
 
     private static double PerToken(BackendInfo info, PoolKind compressible) =>
         (double)(info.BytesOf(PoolKind.Dense) + info.BytesOf(compressible)) / PageLayout.PageSize;

@@ -74,7 +74,7 @@ internal sealed class BenchSequences : IDisposable
 
     public int Count => _sequences.Count;
 
-    /// <summary>Adds sequences until the cache or the slots are full, less one so that all can grow to <paramref name="maxLength"/>; returns how many there are.</summary>
+    /// <summary>Adds sequences until the cache or the slots are full, less as many as others need to grow to <paramref name="maxLength"/>; returns how many there are.</summary>
     public int Fill(int length, int maxLength)
     {
         var full = false;
@@ -83,7 +83,9 @@ internal sealed class BenchSequences : IDisposable
             full = !TryAdd(length, maxLength);
         }
 
-        if (full && Count > 1)
+        // pools draw whole slabs: one of each may stay partly free
+        var grows = (CacheTimeline.PagesOf(maxLength) - CacheTimeline.PagesOf(length)) * _backend.Info.PageBytes.Sum();
+        while (Count > 1 && _pools.TotalBytes - Bytes < (Count * grows) + (PoolKinds.Count * _backend.Info.SlabBytes))
         {
             _sequences[^1].Pages.Release();
             _sequences.RemoveAt(Count - 1);
