@@ -3,13 +3,13 @@ namespace Sals.Engine.Latent;
 /// <summary>How latent keys are stored in the latent pool.</summary>
 public enum LatentFormat
 {
-    /// <summary>Four bytes; the reference, and the default on the CPU.</summary>
+    /// <summary>Four bytes; the reference, on the CPU only.</summary>
     Float32,
 
-    /// <summary>Two bytes, rounded to nearest even; the default on the GPU.</summary>
+    /// <summary>Two bytes, rounded to nearest even; what the paper counts with.</summary>
     BFloat16,
 
-    /// <summary>One byte with a fixed scale per latent dimension from calibration. Needs a centred basis: codes are symmetric around 0.</summary>
+    /// <summary>One byte with a fixed scale per latent dimension from calibration; the default. Needs a centred basis: codes are symmetric around 0.</summary>
     Int8,
 }
 

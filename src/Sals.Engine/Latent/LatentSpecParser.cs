@@ -26,9 +26,12 @@ public sealed class LatentSpecParser
     /// </summary>
     public const int DefaultDenseBelow = 2048;
 
+    /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
+    private const int MostScoredCodes = 1024;
+
     private static readonly (string Key, string Meaning)[] Settings =
     [
-        ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16"),
+        ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16; not set = the preset's bytes: twice as many in int8 as in bf16"),
         ("rank", "latent coordinates, instead of rank_ratio"),
         ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
         ("score_rank", "scored coordinates, instead of score_ratio"),
@@ -43,7 +46,7 @@ public sealed class LatentSpecParser
         ("dense_layers", "comma-separated layers that are never compressed, counted from the end when negative; last, none and auto are words"),
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
-        ("latent_format", "float32, bf16 or int8"),
+        ("latent_format", "int8, bf16 or float32 (CPU only)"),
         ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("centred", "true or false: subtract the mean key before projecting"),
         ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
@@ -61,18 +64,23 @@ public sealed class LatentSpecParser
     /// <param name="preset">One of <see cref="Presets"/>.</param>
     /// <param name="settings">KEY=VALUE, later ones win.</param>
     /// <param name="model">Model the spec is resolved for.</param>
-    /// <param name="defaultFormat">Latent format when none is set: float32 on the CPU, bf16 on the GPU.</param>
     /// <exception cref="LatentSpecException">Unknown preset or setting, a value out of range, or values that exclude each other.</exception>
-    public static LatentSpec Parse(string preset, IEnumerable<string> settings, ModelConfig model, LatentFormat defaultFormat = LatentFormat.Float32)
+    public static LatentSpec Parse(string preset, IEnumerable<string> settings, ModelConfig model)
     {
         var parser = new LatentSpecParser(model);
         parser.Collect(settings);
-        var spec = parser.Resolve(preset, defaultFormat);
+        var spec = parser.Resolve(preset);
         return parser._errors.Count == 0 ? spec! : throw new LatentSpecException(parser._errors);
     }
 
-    /// <summary>Share of D that a compressed preset keeps as latent coordinates.</summary>
-    public static double RankRatioOf(string preset) => preset == "sals-12.5" ? 0.125 : 0.25;
+    /// <summary>
+    /// Share of D that a compressed preset keeps as latent coordinates. A preset names bytes: those of 16-bit coordinates for a quarter or an eighth of D (the paper's method),
+    /// which int8 latents spend on twice as many coordinates, because that loses less (docs/accuracy.md). Float32, the reference, has the coordinates of 16 bits.
+    /// </summary>
+    public static double RankRatioOf(string preset, LatentFormat format) => (preset == "sals-12.5" ? 0.125 : 0.25) * (format == LatentFormat.Int8 ? 2 : 1);
+
+    /// <summary>The largest share that any preset keeps: what a basis is calibrated with that shall serve them all.</summary>
+    public static double LargestRankRatio => Presets.Where(preset => preset != "dense").Max(preset => RankRatioOf(preset, LatentFormat.Int8));
 
     public static string NameOf(LatentFormat format) => format switch
     {
@@ -102,7 +110,7 @@ public sealed class LatentSpecParser
         }
     }
 
-    private LatentSpec? Resolve(string preset, LatentFormat defaultFormat)
+    private LatentSpec? Resolve(string preset)
     {
         var valueBits = 4;
         switch (preset)
@@ -130,11 +138,11 @@ public sealed class LatentSpecParser
         Exclude("critical", "sparsity");
         Exclude("critical", "critical_min");
         Exclude("critical", "critical_max");
-        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset)), width), 1, width);
-        var scoreRank = Integer("score_rank", RoundedShare(Ratio("score_ratio", 0.5), rank), 1, rank);
+        var format = Format();
+        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width), 1, width);
+        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank), format == LatentFormat.Int8 && !_values.ContainsKey("score_ratio") ? MostScoredCodes : int.MaxValue), 1, rank);
         var critical = Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.ContainsKey("sparsity");
-        var format = Format(defaultFormat);
         var basis = Kind();
         var spec = new LatentSpec
         {
@@ -193,9 +201,9 @@ public sealed class LatentSpecParser
             _errors.Add("--sals basis=queries: needs centred=true.");
         }
 
-        if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > 1024)
+        if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > MostScoredCodes)
         {
-            _errors.Add($"--sals score_rank={spec.ScoreRank}: latent_format int8 scores at most 1024 coordinates, so that sums are exact in 32 bits.");
+            _errors.Add($"--sals score_rank={spec.ScoreRank}: latent_format int8 scores at most {MostScoredCodes} coordinates, so that sums are exact in 32 bits.");
         }
     }
 
@@ -272,21 +280,19 @@ public sealed class LatentSpecParser
         return text == yes;
     }
 
-    private LatentFormat Format(LatentFormat otherwise)
+    private LatentFormat Format()
     {
         switch (_values.GetValueOrDefault("latent_format"))
         {
-            case null:
-                return otherwise;
+            case null or "int8":
+                return LatentFormat.Int8;
             case "float32":
                 return LatentFormat.Float32;
             case "bf16":
                 return LatentFormat.BFloat16;
-            case "int8":
-                return LatentFormat.Int8;
             case var text:
                 _errors.Add($"--sals latent_format={text}: expected float32, bf16 or int8.");
-                return otherwise;
+                return LatentFormat.Int8;
         }
     }
 

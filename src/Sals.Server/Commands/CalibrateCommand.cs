@@ -31,7 +31,7 @@ public static class CalibrateCommand
         };
         var sequences = new Option<int>("--sequences") { HelpName = "N", DefaultValueFactory = _ => 512, Description = "Sequences to run; fewer when the text has fewer." };
         var length = new Option<int>("--length") { HelpName = "N", DefaultValueFactory = _ => 4096, Description = "Tokens of a sequence; at most the model's longest." };
-        var ranks = new Option<string>("--ranks") { HelpName = "LIST", DefaultValueFactory = _ => "0.25,0.125", Description = "Shares of the key width the file must serve." };
+        var ranks = new Option<string>("--ranks") { HelpName = "LIST", DefaultValueFactory = _ => "0.5,0.25", Description = "Shares of the key width the file must serve." };
         var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder." };
         var device = new Option<DeviceChoice>("--device") { HelpName = "auto|cpu|cuda", DefaultValueFactory = _ => DeviceChoice.Auto, Description = "Where; auto takes a GPU that serves the model." };
         var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, output, device };

@@ -152,7 +152,7 @@ internal sealed class EvalSession : IAsyncDisposable
     /// <summary>Several caches share one GPU: each takes what its sequences need, not all that is free.</summary>
     private static LoadedModel Bounded(LoadedModel model, SalsOptions options, string lengthFlag)
     {
-        var spec = LatentSpecParser.Parse(options.KvCache, options.CacheSettings, model.Config!, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse(options.KvCache, options.CacheSettings, model.Config!);
         var layout = new PageLayout(model.Config!, spec, ElementType.BFloat16);
         var length = options.MaxModelLength ?? model.Config!.MaxModelLength;
         model.Dispose();

@@ -20,7 +20,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     /// cache folder; auto is dense then. Random weights get a random one.
     /// </summary>
     /// <param name="tokenizer">Needed to make a basis; null = --skip-tokenizer-init.</param>
-    /// <param name="gpu">For the CUDA backend: latents are bf16 unless set, and what its kernels cannot keep is refused.</param>
+    /// <param name="gpu">For the CUDA backend: what its kernels cannot keep is refused.</param>
     /// <param name="say">Told when a basis is going to be made.</param>
     /// <exception cref="SettingException">A value is wrong, or there is no basis that fits and none can be made.</exception>
     public static CacheSettings Resolve(
@@ -31,7 +31,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
         var preset = options.KvCache != "auto" ? options.KvCache : exists ? LatentSpecParser.DefaultPreset : "dense";
         try
         {
-            var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config, gpu ? LatentFormat.BFloat16 : LatentFormat.Float32);
+            var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config);
             if (gpu && CudaBackend.Unsupported(spec, folder.Config) is { } problem)
             {
                 throw new SettingException($"--sals {problem}");
@@ -79,7 +79,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
             throw new SettingException($"--kv-cache {spec.Name}: there is no basis, and without a tokenizer (--skip-tokenizer-init) none can be made; make one with: {command}");
         }
 
-        var usual = LatentSpecParser.RoundedShare(0.25, folder.Config.KeyWidth);
+        var usual = LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, folder.Config.KeyWidth);
         calibration.Run(folder, fingerprint, tokenizer, Math.Max(spec.Rank, usual), command, say);
         return LatentBasisFile.Read(file, spec, folder.Config, fingerprint);
     }
@@ -90,7 +90,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     private static string Command(SalsOptions options, LatentSpec? spec, ModelConfig? config)
     {
         var model = options.Model is null ? "" : $" --model {options.Model}";
-        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(0.25, config!.KeyWidth)
+        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, config!.KeyWidth)
             ? string.Create(CultureInfo.InvariantCulture, $" --ranks {(double)spec.Rank / config.KeyWidth:0.####}")
             : "";
         return $"sals calibrate{model} --data FILE...{ranks}";

@@ -29,7 +29,7 @@ public class CpuSparseTests
         var dense = Run(model.Weights, LatentSpec.Dense(config.LayerCount), tokens);
         foreach (var setting in new[] { "centred=false", "centred=true" })
         {
-            var spec = LatentSpecParser.Parse("sals-25", ["rank_ratio=1", "value_bits=16", "critical=1000", "dense_below=0", setting], config);
+            var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "rank_ratio=1", "value_bits=16", "critical=1000", "dense_below=0", setting], config);
             var sparse = Run(model.Weights, spec, tokens);
             for (var i = 0; i < dense.Length; i++)
             {
@@ -49,7 +49,7 @@ public class CpuSparseTests
         // one compressed layer with everything else dense: its inputs are those of the dense forward
         var config = Config() with { QueryKeyValueBias = bias, QueryKeyNorm = norm };
         using var weights = TinyModel.Build(config);
-        var spec = LatentSpecParser.Parse("sals-25", ["dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0"], config);
+        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0"], config);
         var random = new Random(5);
         int[] tokens = [.. Enumerable.Range(0, 300).Select(_ => random.Next(config.VocabularySize))];
         var probe = new LogitProbe();
@@ -170,7 +170,7 @@ public class CpuSparseTests
     {
         var config = Config();
         using var weights = TinyModel.Build(config);
-        var spec = LatentSpecParser.Parse("sals-25", ["dense_below=0", "dense_layers=1,2,3,4"], config); // layer 0: keys do not depend on attention
+        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_below=0", "dense_layers=1,2,3,4"], config); // layer 0: keys do not depend on attention
         int[] tokens = [.. Enumerable.Range(0, 128).Select(t => t * 7 % 300)];
         using var backend = Backend(weights, spec, out _);
         var plans = new Plans(backend);

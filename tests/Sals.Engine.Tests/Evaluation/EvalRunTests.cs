@@ -83,10 +83,10 @@ public class EvalRunTests
         Assert.Equal(use.ExpectedBytesPerToken, use.MeasuredBytesPerToken);
         Assert.Equal(denseUse.MeasuredBytesPerToken, use.DenseBytesPerToken);
         Assert.InRange(use.ModelRatio, 0.3, 0.8);
-        // r = D/4 latents and 4 + 1 bits a value: of 16-bit keys and values 0.28125, the paper's 0.28
+        // D/2 latents of 8 bits and 4 + 1 bits a value: of 16-bit keys and values 0.28125, the paper's 0.28
         Assert.Equal(0.28125, use.LayerRatio16, 1e-12);
-        Assert.Equal(0.203125, use.LayerRatio, 1e-12);
-        // by hand for a sequence of n tokens: exact 512 numbers a token outside the candidates, 32 of every candidate, 64 and 256 * 5 / 16 of the selected
+        Assert.Equal(0.140625, use.LayerRatio, 1e-12);
+        // by hand for a sequence of n tokens, in 16-bit numbers: exact 512 a token outside the candidates, 32 of every candidate, 64 and 256 * 5 / 16 of the selected
         double read = 0, whole = 0;
         foreach (var n in sparse.Select(result => result.CacheTokens))
         {

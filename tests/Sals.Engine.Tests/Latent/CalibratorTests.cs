@@ -170,7 +170,7 @@ public class CalibratorTests
         string mine = ModelFingerprint.Of(weights), theirs = ModelFingerprint.Of(other);
         Assert.NotEqual(mine, theirs);
         new Calibrator(backend, Config, mine, Text(2, 40), 16, folder["state"]).Run(folder["basis"], TimeProvider.System, CancellationToken.None);
-        var spec = LatentSpecParser.Parse("sals-25", ["rank=16"], Config);
+        var spec = LatentSpecParser.Parse("sals-25", ["rank=16", "latent_format=float32"], Config);
         Assert.Equal(16, LatentBasisFile.Read(folder["basis"], spec, Config, mine).Layer(1).Rank);
         var message = Assert.Throws<LatentBasisException>(() => LatentBasisFile.Read(folder["basis"], spec, Config, theirs)).Message;
         Assert.Contains(mine, message, StringComparison.Ordinal);

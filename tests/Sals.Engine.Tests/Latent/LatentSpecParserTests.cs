@@ -6,19 +6,29 @@ namespace Sals.Engine.Tests.Latent;
 public class LatentSpecParserTests
 {
     [Theory]
-    [InlineData("sals-25", 256, 64, 32, 4)]
-    [InlineData("sals-12.5", 256, 32, 16, 2)]
-    [InlineData("sals-25", 1024, 256, 128, 4)]
-    [InlineData("sals-12.5", 1024, 128, 64, 2)]
-    [InlineData("sals-25", 4096, 1024, 512, 4)]
-    [InlineData("sals-12.5", 4096, 512, 256, 2)]
-    [InlineData("sals-25", 32, 16, 16, 4)] // 8 and 4 coordinates rounded up to 16
+    [InlineData("sals-25", 256, 128, 64, 4)]
+    [InlineData("sals-12.5", 256, 64, 32, 2)]
+    [InlineData("sals-25", 1024, 512, 256, 4)]
+    [InlineData("sals-12.5", 1024, 256, 128, 2)]
+    [InlineData("sals-25", 4096, 2048, 1024, 4)]
+    [InlineData("sals-12.5", 4096, 1024, 512, 2)]
+    [InlineData("sals-25", 32, 16, 16, 4)] // 8 scored coordinates rounded up to 16
     public void Presets_resolve_for_the_key_width(string preset, int width, int rank, int scoreRank, int bits)
     {
         var spec = LatentSpecParser.Parse(preset, [], LatentModels.Config(keyValueHeads: width / 32, headSize: 32, heads: width / 32));
         Assert.Equal((rank, scoreRank, bits, 32), (spec.Rank, spec.ScoreRank, spec.ValueBits, spec.ValueGroup));
-        Assert.Equal((16, 64, 2048, false, LatentFormat.Float32), (spec.SinkTokens, spec.RecentTokens, spec.DenseBelow, spec.Centred, spec.LatentFormat));
+        Assert.Equal((16, 64, 2048, true, LatentFormat.Int8), (spec.SinkTokens, spec.RecentTokens, spec.DenseBelow, spec.Centred, spec.LatentFormat));
         Assert.Equal(preset, spec.Name);
+    }
+
+    [Theory]
+    [InlineData("sals-25", "bf16", LatentFormat.BFloat16, 256)]
+    [InlineData("sals-12.5", "bf16", LatentFormat.BFloat16, 128)]
+    [InlineData("sals-12.5", "float32", LatentFormat.Float32, 128)]
+    public void Sixteen_bit_latents_are_the_plain_method_of_the_paper(string preset, string name, LatentFormat format, int rank)
+    {
+        var spec = LatentSpecParser.Parse(preset, [$"latent_format={name}"], LatentModels.Config(keyValueHeads: 8, headSize: 128, heads: 8));
+        Assert.Equal((rank, rank / 2, false, format), (spec.Rank, spec.ScoreRank, spec.Centred, spec.LatentFormat));
     }
 
     [Theory]
@@ -72,7 +82,7 @@ public class LatentSpecParserTests
     [InlineData("rank_ratio=0", "rank_ratio=0: expected a number over 0")]
     [InlineData("rank_ratio=nan", "rank_ratio=nan: expected a number over 0")]
     [InlineData("rank=257", "rank=257: expected a whole number from 1 to 256")]
-    [InlineData("score_rank=65", "score_rank=65: expected a whole number from 1 to 64")]
+    [InlineData("score_rank=129", "score_rank=129: expected a whole number from 1 to 128")]
     [InlineData("sink_tokens=65", "sink_tokens=65: expected a whole number from 0 to 64")]
     [InlineData("recent_tokens=0", "recent_tokens=0: expected a whole number from 1")]
     [InlineData("critical=0", "critical=0: expected a whole number of at least 1")]
@@ -115,7 +125,7 @@ public class LatentSpecParserTests
 
     [Theory]
     [InlineData("sals-25", "sink_tokens=3")]
-    [InlineData("sals-12.5", "latent_format=int8")]
+    [InlineData("sals-12.5", "latent_format=bf16")]
     [InlineData("sals-12.5", "dense_format=int8")]
     [InlineData("dense", "dense_format=int8")]
     [InlineData("sals-25", "dense_layers=none")]

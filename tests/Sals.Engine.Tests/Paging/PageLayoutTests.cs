@@ -9,13 +9,13 @@ namespace Sals.Engine.Tests.Paging;
 public class PageLayoutTests
 {
     private static PageLayout Layout(string preset, params string[] settings) =>
-        new(LatentModels.Config(), LatentSpecParser.Parse(preset, settings, LatentModels.Config()), ElementType.Float32);
+        new(LatentModels.Config(), LatentSpecParser.Parse(preset, preset == "dense" ? [] : ["latent_format=float32", .. settings], LatentModels.Config()), ElementType.Float32);
 
     [Theory]
     // D = 256, 5 compressed layers of 8; bytes of one token and layer: latent R * size, codes D * bits / 8, scales 4 * D / group
     [InlineData("sals-25", "latent_format=float32", 64 * 4 + 128 + 32)]
     [InlineData("sals-25", "latent_format=bf16", 64 * 2 + 128 + 32)]
-    [InlineData("sals-25", "latent_format=int8", 64 + 128 + 32)]
+    [InlineData("sals-25", "latent_format=int8", 128 + 128 + 32)]
     [InlineData("sals-25", "value_group=64", 64 * 4 + 128 + 16)]
     [InlineData("sals-25", "value_bits=3", 64 * 4 + 96 + 32)]
     [InlineData("sals-12.5", "latent_format=bf16", 32 * 2 + 64 + 32)]
@@ -29,12 +29,14 @@ public class PageLayoutTests
     }
 
     [Fact]
-    public void Sals_25_of_a_layer_is_the_ratio_of_the_paper()
+    public void A_compressed_layer_is_the_ratio_of_the_paper_in_either_format()
     {
         // table 2 prints 0.28: 16-bit latents and 4-bit values with 16-bit scale and zero over 16-bit keys and values
-        var layout = Layout("sals-25", "latent_format=bf16");
-        Assert.Equal(0.28125, layout.LatentLayerBytes / (64.0 * 2 * 256 * 2));
-        Assert.Equal(0.15625, Layout("sals-12.5", "latent_format=bf16").LatentLayerBytes / (64.0 * 2 * 256 * 2));
+        foreach (var format in new[] { "int8", "bf16" })
+        {
+            Assert.Equal(0.28125, Layout("sals-25", $"latent_format={format}").LatentLayerBytes / (64.0 * 2 * 256 * 2));
+            Assert.Equal(0.15625, Layout("sals-12.5", $"latent_format={format}").LatentLayerBytes / (64.0 * 2 * 256 * 2));
+        }
     }
 
     [Fact]

@@ -165,7 +165,7 @@ public class CudaBackendContractTests : CudaContract
 /// <summary>Compressed from the first page that leaves the window on, tokens chosen by score; one layer stays dense.</summary>
 public class CudaSparseContractTests : CudaContract
 {
-    protected override LatentSpec Spec { get; } = LatentSpecParser.Parse("sals-25", ["dense_below=0", "critical=20", "dense_layers=0"], Small(), LatentFormat.BFloat16);
+    protected override LatentSpec Spec { get; } = LatentSpecParser.Parse("sals-25", ["latent_format=bf16", "dense_below=0", "critical=20", "dense_layers=0"], Small());
 }
 
 /// <summary>Integer scores, values of 2 bits, and no dense layer at all.</summary>

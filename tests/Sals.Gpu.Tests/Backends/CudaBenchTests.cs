@@ -21,7 +21,7 @@ public class CudaBenchTests
     public void Step_holds_the_pages_of_its_rows_and_times_its_launches(string preset, params string[] settings)
     {
         var model = Model();
-        var spec = LatentSpecParser.Parse(preset, settings, model, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse(preset, settings, model);
         using var weights = RandomWeights.Of(model);
         using var bench = new CudaBench(weights, Options(model, spec), preset);
         var figure = bench.Step(Rows, Context, steps: 64, kernels: true)!;
@@ -46,7 +46,7 @@ public class CudaBenchTests
         var model = Model();
         var dense = CacheTraffic.BytesRead(new PageLayout(model, LatentSpec.Dense(model.LayerCount), ElementType.BFloat16), 2048);
         Assert.Equal(2L * 2048 * model.KeyWidth * 2 * model.LayerCount, dense);
-        var spec = LatentSpecParser.Parse("sals-12.5", ["dense_below=256", "critical=96", "dense_layers=none"], model, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse("sals-12.5", ["dense_below=256", "critical=96", "dense_layers=none"], model);
         Assert.InRange(CacheTraffic.BytesRead(new PageLayout(model, spec, ElementType.BFloat16), 2048), dense / 16, dense / 3);
     }
 

@@ -37,8 +37,8 @@ public class CudaSparseTests
             data.Add("qwen3-qknorm-d128", "sals-25", "latent_format=bf16");
             data.Add("qwen3-qknorm-d128", "sals-12.5", "latent_format=int8");
             data.Add("llama2-mha-d64", "sals-25", "latent_format=int8 reconstruct=int8");
-            data.Add("mistral-gqa-d128", "sals-25", "value_bits=3");
-            data.Add("llama2-mha-d64", "sals-25", "value_bits=16");
+            data.Add("mistral-gqa-d128", "sals-25", "latent_format=bf16 value_bits=3");
+            data.Add("llama2-mha-d64", "sals-25", "latent_format=bf16 value_bits=16");
             return data;
         }
     }
@@ -48,7 +48,7 @@ public class CudaSparseTests
     public void Steps_are_the_cpu_s_as_far_as_rounding_goes(string name, string preset, string setting)
     {
         using var model = Open(name);
-        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "critical=40", .. setting.Split(' ')], model.Config, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "critical=40", .. setting.Split(' ')], model.Config);
         var basis = CalibratedBasis.Of(model.Weights, spec);
         var exact = OnCpu(model.Weights, spec, basis);
         var rounded = OnCpu(Bf16Weights.Of(model.Weights), spec, basis);
@@ -75,7 +75,7 @@ public class CudaSparseTests
         var explained = Apart(OnCpu(model.Weights, LatentSpec.Dense(model.Config.LayerCount), null), OnCpu(Bf16Weights.Of(model.Weights), LatentSpec.Dense(model.Config.LayerCount), null));
         foreach (var setting in new[] { "centred=false", "centred=true" })
         {
-            var spec = LatentSpecParser.Parse("sals-25", ["rank_ratio=1", "value_bits=16", "critical=1000", "dense_below=0", setting], model.Config, LatentFormat.BFloat16);
+            var spec = LatentSpecParser.Parse("sals-25", ["latent_format=bf16", "rank_ratio=1", "value_bits=16", "critical=1000", "dense_below=0", setting], model.Config);
             var off = Apart(dense, OnCuda(model.Weights, spec, CalibratedBasis.Of(model.Weights, spec)));
             Console.WriteLine($"{name} identity {setting}: log-probabilities off by {off:F4} from dense, by rounding of weights {explained:F4}");
             Assert.True(off < 2 * explained, $"{setting}: log-probabilities are off by {off}, rounding explains {explained}");

@@ -28,7 +28,7 @@ public sealed class StartCalibrationTests : IDisposable
 
         var second = Resolve(model, "sals-12.5");
         Assert.Single(_said);
-        Assert.Equal(LatentSpecParser.RoundedShare(0.125, model.Config.KeyWidth), second.Spec.Rank);
+        Assert.Equal(LatentSpecParser.RoundedShare(0.25, model.Config.KeyWidth), second.Spec.Rank);
         Assert.NotNull(first.Basis);
         Assert.NotNull(second.Basis);
     }
@@ -57,11 +57,11 @@ public sealed class StartCalibrationTests : IDisposable
     }
 
     [Fact]
-    public void On_the_gpu_latents_are_bf16_and_what_its_kernels_cannot_keep_is_named()
+    public void Latents_are_the_same_on_both_devices_and_what_the_kernels_cannot_keep_is_named()
     {
         using var model = ModelFolder.Open(Micro);
-        Assert.Equal(LatentFormat.Float32, Resolve(model, "sals-25").Spec.LatentFormat);
-        Assert.Equal(LatentFormat.BFloat16, Resolve(model, "sals-25", gpu: true).Spec.LatentFormat);
+        Assert.Equal(LatentFormat.Int8, Resolve(model, "sals-25").Spec.LatentFormat);
+        Assert.Equal(LatentFormat.Int8, Resolve(model, "sals-25", gpu: true).Spec.LatentFormat);
         foreach (var setting in new[] { "latent_format=float32", "rank=17", "score_rank=5" })
         {
             Assert.StartsWith($"--sals {setting}: the CUDA backend", Assert.Throws<SettingException>(() => Resolve(model, "sals-25", setting, gpu: true)).Message, StringComparison.Ordinal);

@@ -112,7 +112,7 @@ public class FlushPagesTests
         Assert.True((LatentCodec.ToBFloat16(BitConverter.UInt32BitsToSingle(0x7F800001)) & 0x7F) != 0);
     }
 
-    private static LatentSpec Spec(params string[] settings) => LatentSpecParser.Parse("sals-25", settings, Model);
+    private static LatentSpec Spec(params string[] settings) => LatentSpecParser.Parse("sals-25", ["latent_format=float32", .. settings], Model);
 
     private static float[] Floats(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
 

@@ -107,7 +107,7 @@ public class SparseAttendTests
     private static (CpuCache Cache, LatentBasisLayer Basis, float[] Query) Setup(int length, params string[] settings)
     {
         var random = new Random(length);
-        var spec = LatentSpecParser.Parse("sals-25", [.. settings, "dense_below=0"], Model);
+        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", .. settings, "dense_below=0"], Model);
         var layout = new PageLayout(Model, spec, ElementType.Float32);
         var cache = new CpuCache(layout, 2, 1024, 64 << 20);
         var basis = RandomBasis.Create(random, Width, spec.Rank, spec.Centred, 0.1f);

@@ -73,7 +73,7 @@ public static class OperatorBench
     }
 
     private static LatentSpec Spec(string[] words, ModelConfig model) =>
-        LatentSpecParser.Parse(words[0], words[0] == "dense" ? [] : [.. words[1..], "dense_layers=none"], model, LatentFormat.BFloat16);
+        LatentSpecParser.Parse(words[0], words[0] == "dense" ? [] : [.. words[1..], "dense_layers=none"], model);
 
     private static ModelConfig Shape(int heads, int keyHeads, int layers, int length) => new()
     {
