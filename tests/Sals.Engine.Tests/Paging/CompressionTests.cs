@@ -18,14 +18,16 @@ public class CompressionTests(ITestOutputHelper output)
 
     [Theory]
     [InlineData("sals-25", 0)]
-    [InlineData("sals-12.5", 4.2)]
-    [InlineData("sals-25 latent_format=int8 dense_format=int8", 0)]
-    [InlineData("sals-12.5 latent_format=int8 dense_format=int8", 6.1)]
-    [InlineData("sals-12.5 latent_format=int8 dense_format=int8 value_group=64", 6.6)]
+    [InlineData("sals-12.5", 4.1)]
+    [InlineData("sals-12.5 latent_format=bf16", 4.2)]
+    [InlineData("sals-12.5 dense_format=int8", 0)]
+    [InlineData("sals-25 rank_ratio=0.25 dense_format=int8", 0)]
+    [InlineData("sals-12.5 rank_ratio=0.125 dense_format=int8", 6.1)]
+    [InlineData("sals-12.5 rank_ratio=0.125 dense_format=int8 value_group=64", 6.6)]
     public void Whole_model_at_128K(string cache, double atLeast)
     {
         var words = cache.Split(' ');
-        var spec = LatentSpecParser.Parse(words[0], words[1..], Shape, LatentFormat.BFloat16);
+        var spec = LatentSpecParser.Parse(words[0], words[1..], Shape);
         var layout = new PageLayout(Shape, spec, ElementType.BFloat16);
         var bases = CudaBasis.BytesOf(layout);
 
