@@ -7,7 +7,8 @@ namespace Sals.Engine.Paging;
 /// Bytes and offsets of cache pages; pure arithmetic, the same on every backend.
 /// All layers of a page lie together. A page id is its offset in the cache arena in units of 4 KiB; 0 means "no page".
 /// Dense and hot page, for each of the pool's layers in ascending order: K [P, HK, DH] after rope, then V [P, HK, DH].
-/// Dense page with int8 codes, likewise: K codes [P, HK, DH] int8, V codes [P, HK, DH], K peaks [HK, P] bf16, V peaks [HK, P], as <c>HeadCodes</c> says.
+/// Dense page with int8 codes: for each layer K codes [P, HK, DH] int8, then V codes; behind those of all layers, for each layer K peaks [HK, P] bf16, then
+/// V peaks. What they mean: <c>HeadCodes</c>.
 /// Latent page, for each compressed layer in ascending order, row t = token t of the page, rows without padding:
 /// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16 or int8), value codes [P, D * bits / 8] packed as
 /// <c>ValueQuantizer</c> says, value scales [P, D / group] of (fp16 scale, fp16 zero). With 16 value bits the codes are fp16 values and there are no scales.
@@ -23,6 +24,7 @@ public sealed class PageLayout
 
     private readonly int[] _poolIndex;
     private readonly bool[] _isDense;
+    private readonly long _peaks;
 
     public PageLayout(ModelConfig model, LatentSpec spec, ElementType exactType)
     {
@@ -50,6 +52,7 @@ public sealed class PageLayout
         DensePlaneBytes = spec.DenseInt8 ? checked(PageSize * model.KeyWidth) : ExactPlaneBytes;
         PeakPlaneBytes = spec.DenseInt8 ? PageSize * model.KeyValueHeadCount * sizeof(ushort) : 0;
         DenseLayerBytes = checked(2 * (DensePlaneBytes + PeakPlaneBytes));
+        _peaks = 2L * dense.Length * DensePlaneBytes;
         ExactPageBytes = RoundUp((long)model.LayerCount * 2 * ExactPlaneBytes);
         DensePageBytes = RoundUp((long)dense.Length * DenseLayerBytes);
         HotPageBytes = RoundUp((long)sparse.Length * 2 * ExactPlaneBytes);
@@ -87,7 +90,7 @@ public sealed class PageLayout
     /// <summary>Bytes of the peaks of one K or V plane in a dense page: 2 * P * HK with int8 codes, else 0.</summary>
     public int PeakPlaneBytes { get; }
 
-    /// <summary>Bytes of one layer in a dense page.</summary>
+    /// <summary>Bytes of one layer in a dense page, codes and peaks.</summary>
     public int DenseLayerBytes { get; }
 
     /// <summary>Bytes that 64 tokens of all layers would take if everything were exact, in whole units.</summary>
@@ -126,12 +129,15 @@ public sealed class PageLayout
     };
 
     /// <summary>Byte offset of a layer's K plane within its dense or hot page; V follows at once.</summary>
-    public long KeyOffset(int layer) => (long)_poolIndex[layer] * (_isDense[layer] ? DenseLayerBytes : 2 * ExactPlaneBytes);
+    public long KeyOffset(int layer) => (long)_poolIndex[layer] * 2 * (_isDense[layer] ? DensePlaneBytes : ExactPlaneBytes);
 
     public long ValueOffset(int layer) => KeyOffset(layer) + (_isDense[layer] ? DensePlaneBytes : ExactPlaneBytes);
 
+    /// <summary>Whether a layer's keys and values are int8 codes in its dense pages.</summary>
+    public bool IsCoded(int layer) => Spec.DenseInt8 && _isDense[layer];
+
     /// <summary>Byte offset of the peaks of a dense layer's int8 keys; those of its values follow after <see cref="PeakPlaneBytes"/>.</summary>
-    public long KeyPeakOffset(int layer) => KeyOffset(layer) + (2 * DensePlaneBytes);
+    public long KeyPeakOffset(int layer) => _peaks + ((long)_poolIndex[layer] * 2 * PeakPlaneBytes);
 
     public long ValuePeakOffset(int layer) => KeyPeakOffset(layer) + PeakPlaneBytes;
 

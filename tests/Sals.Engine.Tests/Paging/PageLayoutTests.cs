@@ -63,8 +63,8 @@ public class PageLayoutTests
         var layout = Layout("sals-25", "dense_format=int8", "dense_layers=0,5");
         const int layer = 2 * 64 * (256 + (2 * 4)); // D = 256, 4 KV heads
         Assert.Equal((64 * 256, 64 * 4 * 2, layer), (layout.DensePlaneBytes, layout.PeakPlaneBytes, layout.DenseLayerBytes));
-        Assert.Equal((0L, 64L * 256, 64L * 512, (64L * 512) + 512), (layout.KeyOffset(0), layout.ValueOffset(0), layout.KeyPeakOffset(0), layout.ValuePeakOffset(0)));
-        Assert.Equal(layer, layout.KeyOffset(5));
+        Assert.Equal((0L, 64L * 256, 64L * 1024, (64L * 1024) + 512), (layout.KeyOffset(0), layout.ValueOffset(0), layout.KeyPeakOffset(0), layout.ValuePeakOffset(0)));
+        Assert.Equal((64L * 512, 64L * 768, (64L * 1024) + 1024, (64L * 1024) + 1536), (layout.KeyOffset(5), layout.ValueOffset(5), layout.KeyPeakOffset(5), layout.ValuePeakOffset(5)));
         Assert.Equal(((2L * layer) + 4095) / 4096 * 4096, layout.DensePageBytes);
 
         // hot pages stay exact

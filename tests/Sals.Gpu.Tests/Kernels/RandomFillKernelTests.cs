@@ -60,6 +60,7 @@ public class RandomFillKernelTests
     [GpuTheory]
     [InlineData(RandomContent.Int8)]
     [InlineData(RandomContent.Scales)]
+    [InlineData(RandomContent.Peaks)]
     public void Codes_and_scales_stay_in_range(RandomContent content)
     {
         using var gpu = Gpu.Open();
@@ -72,6 +73,14 @@ public class RandomFillKernelTests
             var codes = MemoryMarshal.Cast<byte, sbyte>(bytes).ToArray();
             Assert.DoesNotContain((sbyte)-128, codes);
             Assert.InRange(Math.Sqrt(codes.Average(c => c * c)), 19, 23.5);
+            return;
+        }
+
+        if (content == RandomContent.Peaks)
+        {
+            var peaks = MemoryMarshal.Cast<byte, ushort>(bytes).ToArray().Select(Bf16.Widen).ToArray();
+            Assert.All(peaks, peak => Assert.InRange(peak, 2, 4));
+            Assert.True(peaks.Distinct().Count() > 100);
             return;
         }
 

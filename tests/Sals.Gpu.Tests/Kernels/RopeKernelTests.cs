@@ -1,6 +1,7 @@
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Kernels.Cuda.Kernels.PrefillStore;
 using Sals.Kernels.Cuda.Kernels.Rope;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 using Sals.Testing;
 using Xunit;
@@ -32,7 +33,7 @@ public class RopeKernelTests
         int[] slot = [0, 1, slots], position = [PageSize, 17, 0];
         var pages = gpu.Poisoned<byte>(3L * pageBytes);
         test.Kernel.LaunchAppend(
-            gpu.Stream, test.Qkv, test.Stride, test.Norms, test.Table, gpu.Upload<int>(position), gpu.Upload<int>(slot), gpu.Upload<uint>(table), pages, layerOffset, 3);
+            gpu.Stream, test.Qkv, test.Stride, test.Norms, test.Table, gpu.Upload<int>(position), gpu.Upload<int>(slot), gpu.Upload<uint>(table), pages, new PlaneOffsets(layerOffset), 3);
         var qkv = gpu.DownloadBf16(test.Qkv, 3 * test.Stride);
         var bytes = gpu.Download(pages, 3 * pageBytes);
         var written = new bool[bytes.Length];
@@ -92,10 +93,10 @@ public class RopeKernelTests
         var pages = gpu.Poisoned<byte>(4L * pageBytes);
         var deviceTable = gpu.Upload<uint>(table);
         kernel.LaunchStore(
-            gpu.Stream, deviceTable, pages, 4096, gpu.Upload<ushort>(Bf16.Narrow(keys)), gpu.Upload<ushort>(Bf16.Narrow(values)), first, tokens - first);
+            gpu.Stream, deviceTable, pages, new PlaneOffsets(4096), gpu.Upload<ushort>(Bf16.Narrow(keys)), gpu.Upload<ushort>(Bf16.Narrow(values)), first, tokens - first);
         var backKeys = gpu.Poisoned<ushort>(tokens * width);
         var backValues = gpu.Poisoned<ushort>(tokens * width);
-        kernel.LaunchLoad(gpu.Stream, deviceTable, pages, 4096, backKeys, backValues, first, tokens - first);
+        kernel.LaunchLoad(gpu.Stream, deviceTable, pages, new PlaneOffsets(4096), backKeys, backValues, first, tokens - first);
         Close.Exactly(keys.AsSpan(first * width), gpu.DownloadBf16(backKeys, tokens * width).AsSpan(first * width), $"keys, {inputs}");
         Close.Exactly(values.AsSpan(first * width), gpu.DownloadBf16(backValues, tokens * width).AsSpan(first * width), $"values, {inputs}");
         var bytes = gpu.Download(pages, pageBytes);

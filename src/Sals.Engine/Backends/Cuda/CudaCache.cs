@@ -1,5 +1,6 @@
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -46,6 +47,9 @@ internal sealed class CudaCache : IDisposable
     public DevicePtr<byte> Pages => _pages.Start;
 
     public static int PagesOf(int length) => (length + PageLayout.PageSize - 1) / PageLayout.PageSize;
+
+    /// <summary>Where a layer's keys and values lie in its dense or hot pages.</summary>
+    public PlaneOffsets Planes(int layer) => new(Layout.KeyOffset(layer), Layout.IsCoded(layer) ? Layout.KeyPeakOffset(layer) : 0);
 
     /// <summary>[SLOTS + 1, MaxPages]</summary>
     public DevicePtr<uint> Table(PoolKind pool) => _deviceTables[(int)pool];

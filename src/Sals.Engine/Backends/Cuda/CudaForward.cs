@@ -85,7 +85,7 @@ internal sealed class CudaForward
     {
         var a = _arena;
         var pool = _pools[layer];
-        var offset = _cache.Layout.KeyOffset(layer);
+        var planes = _cache.Planes(layer);
         var stride = pool == PoolKind.Hot ? QkvWidth + Sparse!.Arena.Shape.ScoreRank : QkvWidth;
         ProjectQueryKeyValue(w, a.Hidden, rows, decode: true, stride);
         if (pool == PoolKind.Hot && !w.QueryNorm.IsNull)
@@ -94,7 +94,7 @@ internal sealed class CudaForward
         }
 
         _kernels.Rope.LaunchAppend(
-            _stream, a.QueryKeyValue, stride, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, _inputs.Position, _inputs.Slot, _cache.Table(pool), _cache.Pages, offset,
+            _stream, a.QueryKeyValue, stride, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, _inputs.Position, _inputs.Slot, _cache.Table(pool), _cache.Pages, planes,
             rows);
         if (pool == PoolKind.Hot)
         {
@@ -103,7 +103,7 @@ internal sealed class CudaForward
         }
         else
         {
-            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, offset, a.Attention, a.Attended, rows);
+            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, planes.Keys, a.Attention, a.Attended, rows);
         }
     }
 
@@ -194,7 +194,7 @@ internal sealed class CudaForward
             return;
         }
 
-        _kernels.PrefillStore.LaunchLoad(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Layout.KeyOffset(layer), keys, values, 0, history);
+        _kernels.PrefillStore.LaunchLoad(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Planes(layer), keys, values, 0, history);
     }
 
     private void WritePages(int layer, int slot, int history, int length, DevicePtr<ushort> keys, DevicePtr<ushort> values)
@@ -205,7 +205,7 @@ internal sealed class CudaForward
             return;
         }
 
-        _kernels.PrefillStore.LaunchStore(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Layout.KeyOffset(layer), keys, values, history, length - history);
+        _kernels.PrefillStore.LaunchStore(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Planes(layer), keys, values, history, length - history);
     }
 
     private void PrefillChunk(

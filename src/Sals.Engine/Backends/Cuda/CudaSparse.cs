@@ -89,6 +89,6 @@ internal sealed class CudaSparse(
         }
 
         void Store(int from, int to) =>
-            kernels.PrefillStore.LaunchStore(stream, cache.Row(PoolKind.Hot, slot), cache.Pages, cache.Layout.KeyOffset(layer), keys, values, from, to - from);
+            kernels.PrefillStore.LaunchStore(stream, cache.Row(PoolKind.Hot, slot), cache.Pages, cache.Planes(layer), keys, values, from, to - from);
     }
 }

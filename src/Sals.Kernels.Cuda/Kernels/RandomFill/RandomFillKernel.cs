@@ -17,6 +17,9 @@ public enum RandomContent
 
     /// <summary>Pairs of fp16, scale 1/8 to 1/4 and zero -1.</summary>
     Scales,
+
+    /// <summary>Uniform bf16 of 2 to 4: largest numbers of heads.</summary>
+    Peaks,
 }
 
 /// <summary>One plane in every layer of a page.</summary>

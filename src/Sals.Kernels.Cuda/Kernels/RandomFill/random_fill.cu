@@ -12,7 +12,7 @@
 #include "bf16.cuh"
 #include "philox.cuh"
 
-enum Content { BELL_BF16 = 0, BELL_I8 = 1, BITS = 2, SCALES = 3 };
+enum Content { BELL_BF16 = 0, BELL_I8 = 1, BITS = 2, SCALES = 3, PEAKS = 4 };
 
 struct Args {
     u8* base;
@@ -59,9 +59,11 @@ extern "C" __global__ void __launch_bounds__(256) fill_pages(const __grid_consta
     u32 page = args.pages[blockIdx.y];
     uint2 key = make_uint2(args.seed, args.stream);
     u32 words[4];
-    if (args.content == BITS) {
+    if (args.content == BITS || args.content == PEAKS) {
+        // bf16 of 2 .. 4: sign and exponent are the same, the other seven bits any
+        u32 any = args.content == BITS ? 0xffffffffu : 0x007f007fu, same = args.content == BITS ? 0 : 0x40004000u;
         uint4 r = philox(key, make_uint4(at, page, blockIdx.z, 0));
-        words[0] = r.x, words[1] = r.y, words[2] = r.z, words[3] = r.w;
+        words[0] = r.x & any | same, words[1] = r.y & any | same, words[2] = r.z & any | same, words[3] = r.w & any | same;
     } else if (args.content == SCALES) {
         // (fp16 scale, fp16 zero) pairs: scale 2^-3 .. 2^-2, so that 4-bit codes span some two units, zero -1
         uint4 r = philox(key, make_uint4(at, page, blockIdx.z, 0));

@@ -1,4 +1,5 @@
 using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.Rope;
@@ -8,6 +9,7 @@ public sealed class RopeKernel
 {
     private const int HeadsPerBlock = 4;
     private readonly Kernel _append;
+    private readonly Kernel _appendCodes;
     private readonly Kernel _lane;
     private readonly int _heads;
     private readonly int _width;
@@ -17,6 +19,7 @@ public sealed class RopeKernel
     public RopeKernel(KernelModule module, int heads, int headSize)
     {
         _append = module.Get("rope_append");
+        _appendCodes = module.Get("rope_append_int8");
         _lane = module.Get("rope_lane");
         _heads = heads;
         _width = heads * headSize;
@@ -34,7 +37,7 @@ public sealed class RopeKernel
     /// <param name="table">[MAX_POSITION, DH / 2] (cos, sin)</param>
     /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena; page ids count units of 4 KiB from here.</param>
-    /// <param name="layerOffset">Byte offset of the layer's K plane in a page.</param>
+    /// <param name="layer">Where its planes lie in a page.</param>
     public void LaunchAppend(
         CudaStream stream,
         DevicePtr<ushort> qkv,
@@ -45,7 +48,7 @@ public sealed class RopeKernel
         DevicePtr<int> slot,
         DevicePtr<uint> pageTable,
         DevicePtr<byte> pages,
-        long layerOffset,
+        PlaneOffsets layer,
         int rows)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
@@ -61,10 +64,11 @@ public sealed class RopeKernel
             Slot = slot,
             PageTable = pageTable,
             Pages = pages,
-            LayerOffset = checked((uint)layerOffset),
+            LayerOffset = checked((uint)layer.Keys),
+            PeakOffset = checked((uint)layer.Peaks),
             Epsilon = norms.Epsilon,
         };
-        _append.Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments, overlap: true);
+        (layer.Peaks == 0 ? _append : _appendCodes).Launch(stream, Grid(rows), new Extent(32 * HeadsPerBlock), 0, arguments, overlap: true);
     }
 
     /// <summary>Prefill: row i is token <paramref name="firstPosition"/> + i of the prompt whose lane part begins at keys and values.</summary>
@@ -113,6 +117,7 @@ public sealed class RopeKernel
         public DevicePtr<ushort> Keys;
         public DevicePtr<ushort> Values;
         public uint LayerOffset;
+        public uint PeakOffset;
         public int FirstPosition;
         public int Stride;
         public float Epsilon;

@@ -51,7 +51,8 @@ internal static class HeadCodes
 /// <summary>Int8 keys and values of one layer in one dense page; t = 0..63.</summary>
 internal readonly ref struct HeadPlanes(Span<byte> page, PageLayout layout, int layer)
 {
-    private readonly Span<byte> _layer = page.Slice((int)layout.KeyOffset(layer), layout.DenseLayerBytes);
+    private readonly Span<byte> _codes = page.Slice((int)layout.KeyOffset(layer), 2 * layout.DensePlaneBytes);
+    private readonly Span<byte> _peaks = page.Slice((int)layout.KeyPeakOffset(layer), 2 * layout.PeakPlaneBytes);
 
     /// <param name="keys">[HK, DH]</param>
     /// <param name="values">[HK, DH]</param>
@@ -79,9 +80,9 @@ internal readonly ref struct HeadPlanes(Span<byte> page, PageLayout layout, int 
 
     /// <summary>[DH]</summary>
     public Span<sbyte> Codes(bool values, int t, int head) => MemoryMarshal.Cast<byte, sbyte>(
-        _layer.Slice((values ? layout.DensePlaneBytes : 0) + (t * layout.KeyWidth) + (head * layout.HeadSize), layout.HeadSize));
+        _codes.Slice((values ? layout.DensePlaneBytes : 0) + (t * layout.KeyWidth) + (head * layout.HeadSize), layout.HeadSize));
 
     /// <summary>[P], bf16</summary>
-    public Span<ushort> Peaks(bool values, int head) => MemoryMarshal.Cast<byte, ushort>(_layer.Slice(
-        (2 * layout.DensePlaneBytes) + (values ? layout.PeakPlaneBytes : 0) + (head * PageLayout.PageSize * sizeof(ushort)), PageLayout.PageSize * sizeof(ushort)));
+    public Span<ushort> Peaks(bool values, int head) => MemoryMarshal.Cast<byte, ushort>(_peaks.Slice(
+        (values ? layout.PeakPlaneBytes : 0) + (head * PageLayout.PageSize * sizeof(ushort)), PageLayout.PageSize * sizeof(ushort)));
 }

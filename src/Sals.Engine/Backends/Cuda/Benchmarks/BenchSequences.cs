@@ -194,6 +194,17 @@ internal sealed class BenchSequences : IDisposable
     private static RandomPlane[] Planes(PageLayout layout, PoolKind kind)
     {
         var layers = kind == PoolKind.Dense ? layout.Spec.DenseLayers.Length : layout.Spec.SparseLayers.Length;
+        if (kind == PoolKind.Dense && layout.Spec.DenseInt8)
+        {
+            // codes of a head whose largest number is some three deviations; peaks of as many
+            var peaks = layout.KeyPeakOffset(layout.Spec.DenseLayers[0]);
+            return
+            [
+                new RandomPlane(0, layout.DensePlaneBytes, layout.DensePlaneBytes, 2 * layers, RandomContent.Int8, 127f / 3),
+                new RandomPlane(peaks, layout.PeakPlaneBytes, layout.PeakPlaneBytes, 2 * layers, RandomContent.Peaks, 1),
+            ];
+        }
+
         if (kind != PoolKind.Latent)
         {
             return [new RandomPlane(0, layout.ExactPlaneBytes, layout.ExactPlaneBytes, 2 * layers, RandomContent.Bfloat16, 1)];
