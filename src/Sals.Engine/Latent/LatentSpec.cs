@@ -70,6 +70,9 @@ public sealed record LatentSpec
     /// </summary>
     public bool DenseInt8 { get; init; }
 
+    /// <summary>Scores see rope, averaged over bands of distance (<c>ScoreBands</c>), instead of none as in the paper.</summary>
+    public bool ScoreRope { get; init; }
+
     /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
     public bool Centred { get; init; }
 
@@ -97,7 +100,7 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

@@ -48,6 +48,7 @@ public sealed class LatentSpecParser
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
         ("latent_format", "int8, bf16 or float32 (CPU only)"),
         ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
+        ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; CPU only"),
         ("centred", "true or false: subtract the mean key before projecting"),
         ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
     ];
@@ -162,6 +163,7 @@ public sealed class LatentSpecParser
             DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
+            ScoreRope = Choice("score_rope", "none", "bands"),
             Centred = Flag("centred", format == LatentFormat.Int8 || basis == BasisKind.Queries),
             Basis = basis,
         };

@@ -40,16 +40,18 @@ public class CpuSparseTests
     }
 
     [Theory]
-    [InlineData(false, false)]
-    [InlineData(true, false)]
-    [InlineData(false, true)]
-    [InlineData(true, true)]
-    public void Selection_follows_the_pre_rope_scores_of_an_independent_forward(bool bias, bool norm)
+    [InlineData(false, false, "none")]
+    [InlineData(true, false, "none")]
+    [InlineData(false, true, "none")]
+    [InlineData(true, true, "none")]
+    [InlineData(false, false, "bands")]
+    [InlineData(true, true, "bands")]
+    public void Selection_follows_the_scores_of_an_independent_forward(bool bias, bool norm, string rope)
     {
         // one compressed layer with everything else dense: its inputs are those of the dense forward
         var config = Config() with { QueryKeyValueBias = bias, QueryKeyNorm = norm };
         using var weights = TinyModel.Build(config);
-        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0"], config);
+        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0", $"score_rope={rope}"], config);
         var random = new Random(5);
         int[] tokens = [.. Enumerable.Range(0, 300).Select(_ => random.Next(config.VocabularySize))];
         var probe = new LogitProbe();
@@ -75,6 +77,8 @@ public class CpuSparseTests
         var layer = weights.Layers[1];
         var query = GroupSum(Heads(layer.Query, layer.QueryBias, layer.QueryNorm, hidden.Values("L00.hidden", 0, 300)));
         var scores = new double[192];
+        var table = new RopeTable(config.Rope, config.HeadSize, 301);
+        double[][] queries = [.. Enumerable.Range(0, 3).Select(page => rope == "none" ? query : MeanOverPage(page))]; // three latent pages: a band each
         for (var t = 16; t < 192; t++)
         {
             var key = Heads(layer.Key, layer.KeyBias, layer.KeyNorm, hidden.Values("L00.hidden", 0, t));
@@ -83,7 +87,7 @@ public class CpuSparseTests
                 double a = 0, b = 0;
                 for (var d = 0; d < config.KeyWidth; d++)
                 {
-                    a += basis.Layer(1).Vectors[i * config.KeyWidth + d] * query[d];
+                    a += basis.Layer(1).Vectors[i * config.KeyWidth + d] * queries[t / 64][d];
                     b += basis.Layer(1).Vectors[i * config.KeyWidth + d] * key[d];
                 }
 
@@ -110,6 +114,19 @@ public class CpuSparseTests
             }
 
             return y;
+        }
+
+        double[] MeanOverPage(int page)
+        {
+            var sum = new double[config.KeyWidth];
+            for (var t = 64 * page; t < 64 * (page + 1); t++)
+            {
+                var turned = Array.ConvertAll(query, v => (float)v);
+                Rope.Run(turned, table.Cos(300 - t), table.Sin(300 - t));
+                sum = [.. sum.Zip(turned, (total, v) => total + (v / 64.0))];
+            }
+
+            return sum;
         }
 
         double[] GroupSum(double[] q)

@@ -97,6 +97,7 @@ public class LatentSpecParserTests
     [InlineData("latent_format=fp8", "latent_format=fp8: expected float32, bf16 or int8")]
     [InlineData("centred=yes", "centred=yes: expected true or false")]
     [InlineData("critical_min=4096", "critical_min=4096: is more than critical_max=2048")]
+    [InlineData("score_rope=pages", "score_rope=pages: expected none or bands")]
     [InlineData("ranks=4", "ranks: no such setting")]
     [InlineData("rank", "rank: expected KEY=VALUE")]
     public void A_wrong_value_is_named(string setting, string message)
@@ -129,6 +130,7 @@ public class LatentSpecParserTests
     [InlineData("sals-12.5", "dense_format=int8")]
     [InlineData("dense", "dense_format=int8")]
     [InlineData("sals-25", "dense_layers=none")]
+    [InlineData("sals-25", "score_rope=bands")]
     public void A_description_parses_to_itself(string preset, string setting)
     {
         var model = LatentModels.Config();

@@ -22,6 +22,8 @@ internal sealed class CpuSparse
     private readonly CpuCache _cache;
     private readonly WorkerTeam _team;
     private readonly int[] _sparseLayers;
+    private readonly ScoreBands? _bands;
+    private readonly float[] _biases;
     private readonly PackedMatrix?[] _scoringWeights;
     private readonly float[][] _scoringBiases;
 
@@ -64,24 +66,27 @@ internal sealed class CpuSparse
         _sparseLayers = _spec.SparseLayers;
         _scoringWeights = new PackedMatrix?[_model.LayerCount];
         _scoringBiases = new float[_model.LayerCount][];
-        foreach (var layer in _sparseLayers.Where(layer => weights.Layers[layer].QueryNorm is null))
+        var longest = rope.PositionCount;
+        _bands = _spec.ScoreRope ? new ScoreBands(rope, CacheTimeline.LatentPages(longest, _spec)) : null;
+        var width = (_bands?.Most ?? 1) * _spec.ScoreRank;
+        foreach (var layer in _sparseLayers.Where(layer => weights.Layers[layer].QueryNorm is null && _bands is null))
         {
             var (weight, bias) = ScoringQuery.Fold(weights.Layers[layer], _model, basis.Layer(layer), _spec.ScoreRank);
             _scoringWeights[layer] = new PackedMatrix(team, new ComputedTensor($"scoring query of layer {layer}", weight, _spec.ScoreRank, _model.HiddenSize));
             _scoringBiases[layer] = bias;
         }
 
-        var longest = rope.PositionCount;
         _candidates = CacheTimeline.CandidateCount(longest, _spec);
         _budget = CacheTimeline.SelectedCount(longest, _spec);
-        Queries = new float[slots * _spec.ScoreRank];
+        Queries = new float[slots * width];
+        _biases = new float[slots * (_bands?.Most ?? 1)];
         _keys = new uint[checked(slots * _candidates)];
         _selected = new int[checked(slots * _budget)];
         _lengths = new int[slots];
         SparseLayers = new int[slots];
         ScoredLayers = new int[slots];
-        _codes = [.. Enumerable.Range(0, slots).Select(_ => new int[_spec.ScoreRank])];
-        _groupSums = [.. Enumerable.Range(0, team.Count).Select(_ => new float[_model.KeyWidth])];
+        _codes = [.. Enumerable.Range(0, slots).Select(_ => new int[width])];
+        _groupSums = [.. Enumerable.Range(0, team.Count).Select(_ => new float[2 * _model.KeyWidth])];
         _work = [.. Enumerable.Range(0, team.Count).Select(_ => new float[SparseAttend.WorkspaceSize(cache.Layout)])];
         _partSize = _model.HeadCount * SparseAttend.PartSize(_model.HeadSize);
         _rowParts = _partSize * (1 + CacheTimeline.PagesOf(_budget) + CacheTimeline.PagesOf(_spec.RecentTokens + PageLayout.PageSize - 1));
@@ -90,7 +95,7 @@ internal sealed class CpuSparse
         (_scorePart, _selectRow, _compressPage, _flush) = (ScorePart, SelectRow, CompressPage, Flush);
     }
 
-    /// <summary>[rows, RS] of the current layer.</summary>
+    /// <summary>[rows, RS] of the current layer; [rows, bands, RS] with score_rope=bands.</summary>
     public float[] Queries { get; }
 
     /// <summary>[rows] of the current step: layers that read latent pages.</summary>
@@ -136,13 +141,19 @@ internal sealed class CpuSparse
     /// <summary>Row r has more candidates than it may select.</summary>
     public bool NeedsScores(int r) => CacheTimeline.CandidateCount(_lengths[r], _spec) > _spec.CriticalCount(_lengths[r]);
 
-    /// <summary>The scoring query as a product with the normed hidden state [RS, H]; null when the model norms its queries.</summary>
+    /// <summary>The scoring query as a product with the normed hidden state [RS, H]; null when the model norms its queries, or with bands.</summary>
     public PackedMatrix? ScoringWeight(int layer) => _scoringWeights[layer];
 
     /// <summary>Completes the scoring query of row r: adds the folded bias, or projects the normed query where nothing could be folded.</summary>
     /// <param name="query">[HQ, DH], after bias and norm, before rope</param>
     public void FinishQuery(int layer, int r, int worker, ReadOnlySpan<float> query)
     {
+        if (_bands is not null)
+        {
+            FinishBands(layer, r, worker, query);
+            return;
+        }
+
         var scoring = Queries.AsSpan(r * _spec.ScoreRank, _spec.ScoreRank);
         if (_scoringWeights[layer] is not null)
         {
@@ -150,13 +161,34 @@ internal sealed class CpuSparse
         }
         else
         {
-            ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, _groupSums[worker]);
-            ScoringQuery.Project(_groupSums[worker], _basis.Layer(layer), scoring);
+            var summed = _groupSums[worker].AsSpan(0, _model.KeyWidth);
+            ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, summed);
+            ScoringQuery.Project(summed, _basis.Layer(layer), scoring);
         }
 
         if (_spec.LatentFormat == LatentFormat.Int8)
         {
             ScoreSelect.QuantiseQuery(scoring, _basis.Layer(layer), _codes[r]);
+        }
+    }
+
+    private void FinishBands(int layer, int r, int worker, ReadOnlySpan<float> query)
+    {
+        int rank = _spec.ScoreRank, pages = CacheTimeline.LatentPages(_lengths[r], _spec), count = ScoreBands.Count(pages);
+        var basis = _basis.Layer(layer);
+        var summed = _groupSums[worker].AsSpan(0, _model.KeyWidth);
+        var turned = _groupSums[worker].AsSpan(_model.KeyWidth);
+        ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, summed);
+        var queries = Queries.AsSpan(r * _bands!.Most * rank, count * rank);
+        var biases = _biases.AsSpan(r * _bands.Most, count);
+        for (var band = 0; band < count; band++)
+        {
+            biases[band] = _bands.Query(band, pages, _lengths[r] - 1, summed, basis, turned, queries.Slice(band * rank, rank));
+        }
+
+        if (_spec.LatentFormat == LatentFormat.Int8)
+        {
+            TensorPrimitives.Multiply(biases, ScoreSelect.QuantiseQuery(queries, basis, _codes[r].AsSpan(0, count * rank), count), biases);
         }
     }
 
@@ -253,9 +285,10 @@ internal sealed class CpuSparse
         {
             var plane = new LatentPlanes(LatentPage(_rows[r].Slot, page), _cache.Layout, _layer).ScorePlane;
             var skipped = page == 0 ? sinks : 0;
+            int band = _bands is null ? 0 : ScoreBands.Of(pages - 1 - page), of = (r * (_bands?.Most ?? 1)) + band, rank = _spec.ScoreRank;
             ScoreSelect.Score(
-                Queries.AsSpan(r * _spec.ScoreRank, _spec.ScoreRank), _codes[r], plane[(skipped * plane.Length / PageLayout.PageSize)..], _spec.LatentFormat, _basis.Layer(_layer),
-                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped));
+                Queries.AsSpan(of * rank, rank), _codes[r].AsSpan(band * rank, rank), plane[(skipped * plane.Length / PageLayout.PageSize)..], _spec.LatentFormat, _basis.Layer(_layer),
+                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped), _biases[of]);
         }
     }
 

@@ -120,6 +120,7 @@ public sealed class CudaBackend : IStepBackend
         spec.DenseInt8 ? "dense_format=int8: the CUDA backend keeps the layers that are never compressed exactly."
         : spec.IsDense ? null
         : spec.LatentFormat == LatentFormat.Float32 ? "latent_format=float32: the CUDA backend keeps latents as bf16 or int8."
+        : spec.ScoreRope ? "score_rope=bands: the CUDA backend scores without rope only."
         : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
         : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."
         : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."

@@ -21,7 +21,9 @@ internal static class ScoreSelect
     /// <param name="codes">[RS], the query in int8 scoring; unused for the other formats</param>
     /// <param name="plane">[n, RS] stored latents</param>
     /// <param name="keys">[n], order-preserving integers: larger is better, NaN is 0, the least</param>
-    public static void Score(ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys)
+    /// <param name="bias">Added to every score; with int8 latents in units of the quantised query, see <see cref="QuantiseQuery"/>.</param>
+    public static void Score(
+        ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys, float bias = 0)
     {
         var rank = query.Length;
         if (format == LatentFormat.Int8)
@@ -30,7 +32,7 @@ internal static class ScoreSelect
             for (var t = 0; t < keys.Length; t++)
             {
                 TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(plane.Slice(t * rank, rank)), latent);
-                keys[t] = OrderedKey(TensorPrimitives.Dot(codes, latent));
+                keys[t] = OrderedKey((int)Math.Clamp((long)TensorPrimitives.Dot(codes, latent) + (long)bias, int.MinValue, int.MaxValue));
             }
 
             return;
@@ -54,7 +56,7 @@ internal static class ScoreSelect
 
         for (var t = 0; t < keys.Length; t++)
         {
-            keys[t] = OrderedKey(scores[t]);
+            keys[t] = OrderedKey(scores[t] + bias);
         }
     }
 
@@ -62,16 +64,26 @@ internal static class ScoreSelect
     /// Query of int8 scoring: round(query * scale * (QueryRange / largest magnitude)), ties to even, products in that order in float32. With it a score is an exact int32
     /// sum, the same on every device. All zeros when the largest magnitude is 0 or not finite.
     /// </summary>
-    public static void QuantiseQuery(ReadOnlySpan<float> query, LatentBasisLayer basis, Span<int> codes)
+    /// <param name="query">[bands, RS]; one step for all bands, so that their scores compare.</param>
+    /// <param name="codes">[bands, RS]</param>
+    /// <returns>Codes a unit of score.</returns>
+    public static float QuantiseQuery(ReadOnlySpan<float> query, LatentBasisLayer basis, Span<int> codes, int bands = 1)
     {
+        var scoreRank = query.Length / bands;
         Span<float> scaled = stackalloc float[query.Length];
-        TensorPrimitives.Multiply(query, basis.Scale.AsSpan(0, query.Length), scaled);
+        for (var i = 0; i < query.Length; i += scoreRank)
+        {
+            TensorPrimitives.Multiply(query.Slice(i, scoreRank), basis.Scale.AsSpan(0, scoreRank), scaled[i..]);
+        }
+
         var largest = MathF.Abs(TensorPrimitives.MaxMagnitude<float>(scaled));
         var step = QueryRange / largest;
         for (var i = 0; i < codes.Length; i++)
         {
             codes[i] = float.IsFinite(largest) && float.IsFinite(step) ? (int)MathF.Round(scaled[i] * step, MidpointRounding.ToEven) : 0;
         }
+
+        return float.IsFinite(largest) && float.IsFinite(step) ? step : 0;
     }
 
     /// <summary>Maps a score to an integer of the same order; -0 equals +0, NaN is below everything.</summary>
