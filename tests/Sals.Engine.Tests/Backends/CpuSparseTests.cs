@@ -1,4 +1,5 @@
 using Sals.Engine.Backends.Cpu;
+using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
