@@ -5,6 +5,7 @@ using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.PrefillAttend;
 using Sals.Kernels.Cuda.Kernels.RmsNorm;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Sals.Kernels.Cuda.Runtime;
 using Xunit;
@@ -83,7 +84,7 @@ public class KernelTimings
         {
             const int dh = 128;
             var pages = length / 64;
-            var kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(dh, heads, kv, pages)), dh, heads, kv, pages, gpu.Device.Multiprocessors);
+            var kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(dh, heads, kv, pages)), dh, heads, kv, gpu.Device.Multiprocessors);
             var plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(rows, 100)));
             var pageUnits = 2 * 64 * kv * dh * 2 / 4096;
             var table = new uint[(rows + 1) * pages];
@@ -92,7 +93,7 @@ public class KernelTimings
                 table[i] = (uint)((i + 1) * pageUnits);
             }
 
-            var work = rows * ((length + 255) / 256);
+            var work = rows * DenseRuns.Of(length);
             var workspace = DenseAttendKernel.Workspace.Take(gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, rows, dh, heads, kv)), gpu.Stream, work, rows, dh, heads, kv);
             var inputs = new StepInputs(
                 gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(2 * work), gpu.Poisoned<int>(1));

@@ -1,5 +1,6 @@
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 using Sals.Testing;
 using Xunit;
@@ -111,7 +112,7 @@ public class DenseAttendKernelTests
             var slots = lengths.Length;
             var pagesOf = lengths.Select(l => (l + P - 1) / P).ToArray();
             var maxPages = pagesOf.Max() + 1;
-            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, queryHeads, keyHeads, maxPages, gpu.Device.Multiprocessors);
+            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, queryHeads, keyHeads, gpu.Device.Multiprocessors);
             _plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, 100)));
             var width = keyHeads * headSize;
             var qkvWidth = (queryHeads + (2 * keyHeads)) * headSize;
@@ -144,7 +145,7 @@ public class DenseAttendKernelTests
 
             _table = gpu.Upload<uint>(table);
             _pages = gpu.Upload<byte>(bytes);
-            var work = lengths.Sum(l => (l + 255) / 256);
+            var work = lengths.Sum(DenseRuns.Of);
             var arena = gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, slots, headSize, queryHeads, keyHeads));
             gpu.Stream.Fill(arena.Start, arena.Bytes, 0xFF);
             _workspace = DenseAttendKernel.Workspace.Take(arena, gpu.Stream, work, slots, headSize, queryHeads, keyHeads);

@@ -73,7 +73,7 @@ public class PlanStepKernelTests
             token[b] = rows[b].Forced >= 0 ? rows[b].Forced : last[slot];
             position[b] = length[slot];
             first[b] = work.Count / 2;
-            for (var run = 0; run * 256 <= position[b]; run++)
+            for (var run = 0; run < DenseRuns.Of(position[b] + 1); run++)
             {
                 work.AddRange([b, run]);
             }

@@ -58,7 +58,7 @@ internal sealed class CudaKernels : IDisposable
         PrefillStore = new PrefillStoreKernel(_modules[4]);
         PlanStep = new PlanStepKernel(_modules[5]);
         SkinnyGemm = new SkinnyGemmKernel(_modules[6], device.Multiprocessors);
-        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages, device.Multiprocessors);
+        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, device.Multiprocessors);
         PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
         SampleToken = new SampleTokenKernel(_modules[9]);
         ScatterWords = new ScatterWordsKernel(_modules[10]);

@@ -6,6 +6,7 @@ using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -169,7 +170,7 @@ internal sealed class StepArena : IDisposable
 
     private static int Rows(int slots, int chunk) => Math.Max(PaddedSlots(slots), chunk);
 
-    private static int Work(int slots, int maxPages) => slots * (((maxPages * PageLayout.PageSize) + PlanStepKernel.Run - 1) / PlanStepKernel.Run);
+    private static int Work(int slots, int maxPages) => slots * DenseRuns.Most(maxPages * PageLayout.PageSize);
 
     private static long QueryKeyValues(ModelConfig model, int slots, int chunk, int scoreRank)
     {

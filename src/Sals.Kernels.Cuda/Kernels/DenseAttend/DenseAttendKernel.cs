@@ -9,33 +9,28 @@ public sealed class DenseAttendKernel
 {
     private const int Warps = 4;
     private const int StageTokens = 16;
-    private const int MergeThreads = 256;
-    private const int MergeGroup = 16;
 
     private readonly Kernel _kernel;
     private readonly Kernel _merge;
     private readonly int _sharedBytes;
-    private readonly int _mergeSharedBytes;
     private readonly int _blocks;
+    private readonly int _headSize;
     private readonly int _queryHeads;
     private readonly float _scale;
 
-    /// <param name="headSize">DH, queryHeads, keyHeads and maxPages as given to <see cref="Program"/>.</param>
+    /// <param name="headSize">DH, queryHeads and keyHeads as given to <see cref="Program"/>.</param>
     /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
-    public DenseAttendKernel(KernelModule module, int headSize, int queryHeads, int keyHeads, int maxPages, int multiprocessors)
+    public DenseAttendKernel(KernelModule module, int headSize, int queryHeads, int keyHeads, int multiprocessors)
     {
         _kernel = module.Get("dense_attend");
         _merge = module.Get("merge_runs");
-        _queryHeads = queryHeads;
+        (_headSize, _queryHeads) = (headSize, queryHeads);
 
-        // as in the source: stages of a warp; its result, head by head; two batches of 16 tasks
+        // as in the source: stages of a warp; its result, head by head, with (m, l); tasks of 8 items
         var stages = _kernel.ComputeCapability is 86 or 89 ? 2 : 3;
-        _sharedBytes = Warps * ((stages * StageTokens * headSize * 2 * sizeof(ushort)) + (queryHeads / keyHeads * (headSize + 8) * sizeof(float)) + (2 * 16 * 16));
+        _sharedBytes = Warps * ((stages * StageTokens * headSize * 2 * sizeof(ushort)) + (queryHeads / keyHeads * (headSize + 10) * sizeof(float)) + (8 * 16));
         _kernel.AllowShared(_sharedBytes);
         _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Warps * 32, _sharedBytes));
-        var pagesOfGroup = MergeGroup * PlanStepKernel.Run / 64;
-        _mergeSharedBytes = (maxPages + pagesOfGroup - 1) / pagesOfGroup * ((headSize + 2) * sizeof(float));
-        _merge.AllowShared(_mergeSharedBytes);
 
         // softmax runs in base 2
         _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize));
@@ -46,7 +41,7 @@ public sealed class DenseAttendKernel
     /// <param name="maxPages">Entries of a page table row.</param>
     public static KernelProgram Program(int headSize, int queryHeads, int keyHeads, int maxPages) =>
         KernelProgram.Create<Arguments>(
-            "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages), ("RUN", PlanStepKernel.Run));
+            "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages));
 
     /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16, queries after rope</param>
     /// <param name="inputs">As plan_step left them.</param>
@@ -79,18 +74,19 @@ public sealed class DenseAttendKernel
             Pages = pages,
             Partial = workspace.Partial,
             PartialMl = workspace.PartialMl,
+            Claimed = workspace.RunTicket.As<uint>(),
             O = o,
             LayerOffset = checked((uint)layerOffset),
             Scale = _scale,
         };
         _kernel.Launch(stream, new Extent(_blocks), new Extent(Warps * 32), _sharedBytes, arguments, overlap: true);
-        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(MergeThreads), _mergeSharedBytes, arguments, overlap: true);
+        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(_headSize), 0, arguments, overlap: true);
     }
 
     /// <summary>Partial results of rows longer than one run, and the counters by which sparse_attend knows when they are complete.</summary>
     /// <param name="Partial">[WORK, HQ, DH]</param>
     /// <param name="PartialMl">[WORK, HQ, 2]</param>
-    /// <param name="RunTicket">[WORK, HK]</param>
+    /// <param name="RunTicket">[WORK, HK]; dense_attend counts its claims in the first two</param>
     /// <param name="RowTicket">[B, HK]</param>
     public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl, DevicePtr<int> RunTicket, DevicePtr<int> RowTicket)
     {
@@ -127,6 +123,7 @@ public sealed class DenseAttendKernel
         public DevicePtr<byte> Pages;
         public DevicePtr<float> Partial;
         public DevicePtr<float> PartialMl;
+        public DevicePtr<uint> Claimed;
         public DevicePtr<ushort> O;
         public uint LayerOffset;
         public float Scale;

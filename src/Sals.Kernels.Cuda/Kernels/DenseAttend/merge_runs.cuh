@@ -1,28 +1,10 @@
-// Partial results of runs: how a lane holds its share of one, and the kernel that merges those of a row. Included by dense_attend.cu.
+// Partial results of runs: how a lane stores its share of one, and the kernel that merges those of a row. Included by dense_attend.cu.
 #pragma once
-
-constexpr int GROUP = 16;                                         // runs merged at once
-constexpr int MAX_GROUPS = (MAXP + GROUP * 4 - 1) / (GROUP * 4);  // of a row
-constexpr int MERGE_WARPS = 8;
-constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
 
 // DH / 32 consecutive numbers of a head, which a lane merges
 struct Part {
     float v[DH / 32];
 };
-
-__device__ __forceinline__ Part load_part(const float* from) {
-    Part part;
-    if constexpr (DH == 128) {
-        float4 v = __ldcg((const float4*)from);
-        part.v[0] = v.x, part.v[1] = v.y, part.v[2] = v.z, part.v[3] = v.w;
-    } else {
-        float2 v = __ldcg((const float2*)from);
-        part.v[0] = v.x, part.v[1] = v.y;
-    }
-
-    return part;
-}
 
 __device__ __forceinline__ void store_part(float* to, const Part& part) {
     if constexpr (DH == 128)
@@ -38,71 +20,25 @@ __device__ __forceinline__ void store_output(u16* to, const Part& part, float in
         *(u32*)to = narrow2(part.v[0] * inverse, part.v[1] * inverse);
 }
 
-// Merges the runs of rows that have several: 16 at a time, a warp each, then those groups; always in order of tokens.
-// grid (HQ, B)  block 32 * MERGE_WARPS  smem MAX_GROUPS * (DH * 4 + 8) B
-extern "C" __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_runs(const __grid_constant__ Args args) {
-    extern __shared__ __align__(16) float group_o[];  // [MAX_GROUPS, DH], then (m, l)
-    float2* group_ml = (float2*)(group_o + MAX_GROUPS * DH);
+// Merges the runs of rows that have several, always in order of tokens. A thread takes one number of the head, every warp the weights anew.
+// grid (HQ, B)  block DH
+extern "C" __global__ void __launch_bounds__(DH) merge_runs(const __grid_constant__ Args args) {
     release_successor();
-    int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, column = lane * (DH / 32);
-    int runs = args.position[row] / RUN + 1, groups = (runs + GROUP - 1) / GROUP, first = args.row_first[row];
+    int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31;
+    int runs = run_count(args.position[row] + 1);
+    i64 at = (i64)args.row_first[row] * HQ + head;
     wait_predecessor();
     if (runs == 1)
         return;
-    u16* output = args.o + ((i64)row * HQ + head) * DH + column;
-    for (int group = threadIdx.x >> 5; group < groups; group += MERGE_WARPS) {
-        int count = min(GROUP, runs - group * GROUP);
-        i64 at = (i64)(first + group * GROUP) * HQ + head;
-        float2 ml = make_float2(NOTHING, 0.f);
-        if (lane < count)
-            ml = __ldcg(args.partial_ml + at + lane * HQ);
-        Part part[GROUP], sum;
+    static_assert(MOST_RUNS == 32, "a lane knows the weight of a run");
+    float part[MOST_RUNS], sum = 0.f;
 #pragma unroll
-        for (int r = 0; r < GROUP; r++)
-            part[r] = load_part(args.partial + (at + (r < count ? r : 0) * HQ) * DH + column);
-        float top = warp_max(ml.x), weight = exp2_fast(ml.x - top), share = ml.y * weight, total = 0.f;
+    for (int r = 0; r < MOST_RUNS; r++)
+        part[r] = r < runs ? __ldcg(args.partial + (at + r * HQ) * DH + threadIdx.x) : 0.f;
+    float2 ml = lane < runs ? __ldcg(args.partial_ml + at + lane * HQ) : make_float2(NOTHING, 0.f);
+    float weight = exp2_fast(ml.x - warp_max(ml.x)), total = warp_sum(ml.y * weight);
 #pragma unroll
-        for (int i = 0; i < DH / 32; i++)
-            sum.v[i] = 0.f;
-#pragma unroll
-        for (int r = 0; r < GROUP; r++) {
-            float w = __shfl_sync(FULL_MASK, weight, r), l = __shfl_sync(FULL_MASK, share, r);
-            if (r < count) {
-                total += l;
-#pragma unroll
-                for (int i = 0; i < DH / 32; i++)
-                    sum.v[i] += part[r].v[i] * w;
-            }
-        }
-
-        if (groups == 1) {
-            store_output(output, sum, 1.f / total);
-        } else {
-            store_part(group_o + group * DH + column, sum);
-            if (lane == 0)
-                group_ml[group] = make_float2(top, total);
-        }
-    }
-
-    __syncthreads();
-    if (groups == 1 || threadIdx.x >= 32)
-        return;
-    float top = NOTHING, total = 0.f;
-    for (int group = 0; group < groups; group++)
-        top = fmaxf(top, group_ml[group].x);
-    Part sum;
-#pragma unroll
-    for (int i = 0; i < DH / 32; i++)
-        sum.v[i] = 0.f;
-#pragma unroll 4
-    for (int group = 0; group < groups; group++) {
-        float2 ml = group_ml[group];
-        float weight = exp2_fast(ml.x - top);
-        total += ml.y * weight;
-#pragma unroll
-        for (int i = 0; i < DH / 32; i++)
-            sum.v[i] += group_o[group * DH + column + i] * weight;
-    }
-
-    store_output(output, sum, 1.f / total);
+    for (int r = 0; r < MOST_RUNS; r++)
+        sum += part[r] * __shfl_sync(FULL_MASK, weight, r);
+    args.o[((i64)row * HQ + head) * DH + threadIdx.x] = narrow(sum / total);
 }

@@ -17,7 +17,7 @@ public readonly record struct StepRow(int Slot, int Forced, int Target, int Logi
 /// <param name="Position">[B]</param>
 /// <param name="Slot">[B]</param>
 /// <param name="RowFirst">[B], index of the row's first work entry</param>
-/// <param name="Work">[WORK, 2], (row, run of 256 tokens)</param>
+/// <param name="Work">[WORK, 2], (row, run), row by row, as <see cref="DenseRuns"/> counts them</param>
 /// <param name="WorkCount">[1]</param>
 public readonly record struct StepInputs(
     DevicePtr<int> Token, DevicePtr<int> Position, DevicePtr<int> Slot, DevicePtr<int> RowFirst, DevicePtr<int> Work, DevicePtr<int> WorkCount)
@@ -35,9 +35,6 @@ public readonly record struct StepInputs(
 /// <summary>Launcher of plan_step.cu, the first kernel of a decode step.</summary>
 public sealed class PlanStepKernel(KernelModule module)
 {
-    /// <summary>Tokens of a work entry.</summary>
-    public const int Run = 256;
-
     /// <summary>Rows of the largest step.</summary>
     public const int MaxRows = 256;
 
@@ -45,7 +42,7 @@ public sealed class PlanStepKernel(KernelModule module)
 
     /// <param name="latent">Of a compressed cache, whose attend list is written too; null = dense.</param>
     public static KernelProgram Program(int slots, int vocabulary, LatentShape? latent = null) =>
-        KernelProgram.Create<Arguments>("plan_step.cu", [("SLOTS", slots), ("V", vocabulary), ("RUN", Run), .. latent?.Defines() ?? []]);
+        KernelProgram.Create<Arguments>("plan_step.cu", [("SLOTS", slots), ("V", vocabulary), .. latent?.Defines() ?? []]);
 
     /// <param name="rows">[B]</param>
     /// <param name="lastToken">[SLOTS + 1]</param>

@@ -1,6 +1,6 @@
 // plan_step — first kernel of a decode step: turns (slot, forced token) rows into inputs, positions and the attention work list
 //   token[b] = forced[b] >= 0 ? forced[b] : last_token[slot[b]];  position[b] = length[slot[b]]++
-//   work = (b, run) for every run of 256 tokens of every row, row by row; row_first[b] = index of the row's first entry
+//   work = (b, run) for every run of every row, row by row, as dense_runs.cuh counts them; row_first[b] = index of the row's first entry
 //   attend_work, attend_first: the same for the items of a row's attention in a compressed layer, as attend_items.cuh counts them
 // in   rows       [B]      i32x4  (slot, forced token or -1, .., ..) as sample_token has them; padding rows name the slot SLOTS
 //      last_token [SLOTS + 1] i32;  sampling [SLOTS]
@@ -13,7 +13,8 @@
 // grid (1)  block 256  smem 2 KB
 // math integers
 // cost latency only
-// defs SLOTS, V, RUN=256; those of LatentShape for a compressed cache · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
+// defs SLOTS, V; those of LatentShape for a compressed cache · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
+#include "dense_runs.cuh"
 #include "sampling.cuh"
 #include "types.cuh"
 #ifdef SINK
@@ -114,7 +115,7 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
         }
     }
 
-    write_list((length + RUN - 1) / RUN, args.row_count, args.work, args.work_count, args.row_first);
+    write_list(length > 0 ? run_count(length) : 0, args.row_count, args.work, args.work_count, args.row_first);
 #ifdef SINK
     __syncthreads();
     write_list(length > 0 ? attend_items(length) : 0, args.row_count, args.attend_work, args.attend_count, args.attend_first);
