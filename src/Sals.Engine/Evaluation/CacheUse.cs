@@ -79,7 +79,7 @@ public sealed record CacheUse
             }
         }
 
-        var half = spec.LatentFormat == Latent.LatentFormat.Int8 ? spec.LatentFormat : Latent.LatentFormat.BFloat16;
+        var half = Latent.LatentFormatSize.IsCoded(spec.LatentFormat) ? spec.LatentFormat : Latent.LatentFormat.BFloat16;
         var layout16 = spec.IsDense ? layout : new PageLayout(model, spec with { LatentFormat = half }, ElementType.BFloat16);
         var decoded = traces.Sum(trace => (long)trace.DecodedTokens);
         double pairs = Math.Max(1, decoded * model.LayerCount);

@@ -11,15 +11,22 @@ public enum LatentFormat
 
     /// <summary>One byte with a fixed scale per latent dimension from calibration; the default. Needs a centred basis: codes are symmetric around 0.</summary>
     Int8,
+
+    /// <summary>Half a byte, two coordinates a byte, the even one in the low half; codes -7..7. On the CPU only.</summary>
+    Int4,
 }
 
 public static class LatentFormatSize
 {
-    /// <summary>Bytes of one latent coordinate.</summary>
-    public static int Bytes(this LatentFormat format) => format switch
+    /// <summary>Bits of one latent coordinate.</summary>
+    public static int Bits(this LatentFormat format) => format switch
     {
-        LatentFormat.Float32 => 4,
-        LatentFormat.BFloat16 => 2,
-        _ => 1,
+        LatentFormat.Float32 => 32,
+        LatentFormat.BFloat16 => 16,
+        LatentFormat.Int8 => 8,
+        _ => 4,
     };
+
+    /// <summary>Stored as integer codes with a fixed scale for each coordinate.</summary>
+    public static bool IsCoded(this LatentFormat format) => format is LatentFormat.Int8 or LatentFormat.Int4;
 }

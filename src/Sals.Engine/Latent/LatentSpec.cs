@@ -53,6 +53,9 @@ public sealed record LatentSpec
     /// <summary>Channels of one token that share a scale and a zero; a multiple of 32 that divides D. Unused with 16 bits.</summary>
     public int ValueGroup { get; init; } = 32;
 
+    /// <summary>Values are turned by a Hadamard matrix for each head before they are quantised.</summary>
+    public bool RotateValues { get; init; }
+
     /// <summary>Sequences of at most this many tokens stay wholly exact; 0 = compress as soon as a page leaves the window.</summary>
     public int DenseBelow { get; init; }
 
@@ -100,7 +103,7 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

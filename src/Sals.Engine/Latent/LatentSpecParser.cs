@@ -43,10 +43,11 @@ public sealed class LatentSpecParser
         ("critical_max", "largest number of selected tokens"),
         ("value_bits", "2, 3, 4 or 16"),
         ("value_group", "channels sharing a scale, a multiple of 32 that divides D"),
+        ("value_rotation", "none or hadamard: values are turned by a Hadamard matrix for each head before they are quantised; CPU only"),
         ("dense_layers", "comma-separated layers that are never compressed, counted from the end when negative; last, none and auto are words"),
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
-        ("latent_format", "int8, bf16 or float32 (CPU only)"),
+        ("latent_format", "int8, bf16, or on the CPU only float32 and int4"),
         ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; CPU only"),
         ("centred", "true or false: subtract the mean key before projecting"),
@@ -76,9 +77,9 @@ public sealed class LatentSpecParser
 
     /// <summary>
     /// Share of D that a compressed preset keeps as latent coordinates. A preset names bytes: those of 16-bit coordinates for a quarter or an eighth of D (the paper's method),
-    /// which int8 latents spend on twice as many coordinates, because that loses less (docs/accuracy.md). Float32, the reference, has the coordinates of 16 bits.
+    /// which int8 latents spend on twice as many coordinates, because that loses less (docs/accuracy.md), and int4 ones on four times as many. Float32, the reference, has the coordinates of 16 bits.
     /// </summary>
-    public static double RankRatioOf(string preset, LatentFormat format) => (preset == "sals-12.5" ? 0.125 : 0.25) * (format == LatentFormat.Int8 ? 2 : 1);
+    public static double RankRatioOf(string preset, LatentFormat format) => (preset == "sals-12.5" ? 0.125 : 0.25) * (format == LatentFormat.Int8 ? 2 : format == LatentFormat.Int4 ? 4 : 1);
 
     /// <summary>The largest share that any preset keeps: what a basis is calibrated with that shall serve them all.</summary>
     public static double LargestRankRatio => Presets.Where(preset => preset != "dense").Max(preset => RankRatioOf(preset, LatentFormat.Int8));
@@ -87,7 +88,8 @@ public sealed class LatentSpecParser
     {
         LatentFormat.Float32 => "float32",
         LatentFormat.BFloat16 => "bf16",
-        _ => "int8",
+        LatentFormat.Int8 => "int8",
+        _ => "int4",
     };
 
     private void Collect(IEnumerable<string> settings)
@@ -141,7 +143,7 @@ public sealed class LatentSpecParser
         Exclude("critical", "critical_max");
         var format = Format();
         var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width), 1, width);
-        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank), format == LatentFormat.Int8 && !_values.ContainsKey("score_ratio") ? MostScoredCodes : int.MaxValue), 1, rank);
+        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank), format.IsCoded() && !_values.ContainsKey("score_ratio") ? MostScoredCodes : int.MaxValue), 1, rank);
         var critical = Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.ContainsKey("sparsity");
         var basis = Kind();
@@ -159,12 +161,13 @@ public sealed class LatentSpecParser
             CriticalMax = critical > 0 ? critical : Integer("critical_max", lifted ? int.MaxValue : 2048, 1, int.MaxValue),
             ValueBits = Integer("value_bits", valueBits, 2, 16),
             ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
+            RotateValues = Choice("value_rotation", "none", "hadamard"),
             DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
             DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
             ScoreRope = Choice("score_rope", "none", "bands"),
-            Centred = Flag("centred", format == LatentFormat.Int8 || basis == BasisKind.Queries),
+            Centred = Flag("centred", format.IsCoded() || basis == BasisKind.Queries),
             Basis = basis,
         };
         CheckTogether(spec);
@@ -188,9 +191,9 @@ public sealed class LatentSpecParser
             _errors.Add($"--sals critical_min={spec.CriticalMin}: is more than critical_max={spec.CriticalMax}.");
         }
 
-        if (spec.LatentFormat == LatentFormat.Int8 && !spec.Centred)
+        if (spec.LatentFormat.IsCoded() && !spec.Centred)
         {
-            _errors.Add("--sals latent_format=int8: needs centred=true, because codes are symmetric around 0.");
+            _errors.Add($"--sals latent_format={NameOf(spec.LatentFormat)}: needs centred=true, because codes are symmetric around 0.");
         }
 
         if (spec.ReconstructInt8 && spec.LatentFormat != LatentFormat.Int8)
@@ -203,9 +206,19 @@ public sealed class LatentSpecParser
             _errors.Add("--sals basis=queries: needs centred=true.");
         }
 
-        if (spec.LatentFormat == LatentFormat.Int8 && spec.ScoreRank > MostScoredCodes)
+        if (spec.LatentFormat == LatentFormat.Int4 && (spec.Rank % 2 != 0 || spec.ScoreRank % 2 != 0))
         {
-            _errors.Add($"--sals score_rank={spec.ScoreRank}: latent_format int8 scores at most {MostScoredCodes} coordinates, so that sums are exact in 32 bits.");
+            _errors.Add($"--sals latent_format=int4: needs an even rank and score_rank, found {spec.Rank} and {spec.ScoreRank}.");
+        }
+
+        if (spec.RotateValues && (_model.HeadSize & (_model.HeadSize - 1)) != 0)
+        {
+            _errors.Add($"--sals value_rotation=hadamard: needs a head size that is a power of two, found {_model.HeadSize}.");
+        }
+
+        if (spec.LatentFormat.IsCoded() && spec.ScoreRank > MostScoredCodes)
+        {
+            _errors.Add($"--sals score_rank={spec.ScoreRank}: latent_format {NameOf(spec.LatentFormat)} scores at most {MostScoredCodes} coordinates, so that sums are exact in 32 bits.");
         }
     }
 
@@ -292,8 +305,10 @@ public sealed class LatentSpecParser
                 return LatentFormat.Float32;
             case "bf16":
                 return LatentFormat.BFloat16;
+            case "int4":
+                return LatentFormat.Int4;
             case var text:
-                _errors.Add($"--sals latent_format={text}: expected float32, bf16 or int8.");
+                _errors.Add($"--sals latent_format={text}: expected float32, bf16, int8 or int4.");
                 return LatentFormat.Int8;
         }
     }

@@ -10,7 +10,7 @@ namespace Sals.Engine.Paging;
 /// Dense page with int8 codes: for each layer K codes [P, HK, DH] int8, then V codes; behind those of all layers, for each layer K peaks [HK, P] bf16, then
 /// V peaks. What they mean: <c>HeadCodes</c>.
 /// Latent page, for each compressed layer in ascending order, row t = token t of the page, rows without padding:
-/// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16 or int8), value codes [P, D * bits / 8] packed as
+/// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16, int8 or int4), value codes [P, D * bits / 8] packed as
 /// <c>ValueQuantizer</c> says, value scales [P, D / group] of (fp16 scale, fp16 zero). With 16 value bits the codes are fp16 values and there are no scales.
 /// Each plane begins at a multiple of 64 bytes.
 /// </summary>
@@ -32,6 +32,7 @@ public sealed class PageLayout
         Spec = spec;
         ExactType = exactType;
         KeyWidth = model.KeyWidth;
+        HeadSize = model.HeadSize;
         ExactPlaneBytes = checked(PageSize * model.KeyWidth * exactType.Bytes());
         _poolIndex = new int[model.LayerCount];
         _isDense = new bool[model.LayerCount];
@@ -48,7 +49,6 @@ public sealed class PageLayout
             _poolIndex[sparse[i]] = i;
         }
 
-        HeadSize = model.HeadSize;
         DensePlaneBytes = spec.DenseInt8 ? checked(PageSize * model.KeyWidth) : ExactPlaneBytes;
         PeakPlaneBytes = spec.DenseInt8 ? PageSize * model.KeyValueHeadCount * sizeof(ushort) : 0;
         DenseLayerBytes = checked(2 * (DensePlaneBytes + PeakPlaneBytes));
@@ -61,9 +61,9 @@ public sealed class PageLayout
             return;
         }
 
-        var latentSize = spec.LatentFormat.Bytes();
-        ScorePlaneBytes = checked(PageSize * spec.ScoreRank * latentSize);
-        RestPlaneBytes = checked(PageSize * (spec.Rank - spec.ScoreRank) * latentSize);
+        var bits = spec.LatentFormat.Bits();
+        ScorePlaneBytes = checked(PageSize / 8 * spec.ScoreRank * bits);
+        RestPlaneBytes = checked(PageSize / 8 * (spec.Rank - spec.ScoreRank) * bits);
         ValueRowBytes = model.KeyWidth * spec.ValueBits / 8;
         ValueScaleRowBytes = spec.ValueBits == 16 ? 0 : model.KeyWidth / spec.ValueGroup * 4;
         LatentLayerBytes = checked(ScorePlaneBytes + RestPlaneBytes + PageSize * (ValueRowBytes + ValueScaleRowBytes));
@@ -77,6 +77,7 @@ public sealed class PageLayout
 
     /// <summary>D.</summary>
     public int KeyWidth { get; }
+
 
     /// <summary>DH.</summary>
     public int HeadSize { get; }

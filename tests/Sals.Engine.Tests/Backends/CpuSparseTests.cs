@@ -147,6 +147,8 @@ public class CpuSparseTests
     [InlineData("sals-12.5", "latent_format=bf16")]
     [InlineData("sals-25", "latent_format=int8")]
     [InlineData("sals-25", "value_bits=3")]
+    [InlineData("sals-25", "latent_format=int4")]
+    [InlineData("sals-12.5", "value_rotation=hadamard")]
     public void A_row_is_bit_equal_alone_and_in_a_batch(string preset, string setting)
     {
         var config = Config();

@@ -94,10 +94,11 @@ public class LatentSpecParserTests
     [InlineData("dense_layers=-9", "-9 is no layer")]
     [InlineData("dense_below=-1", "dense_below=-1: expected a whole number of at least 0")]
     [InlineData("dense_format=bf16", "dense_format=bf16: expected exact or int8")]
-    [InlineData("latent_format=fp8", "latent_format=fp8: expected float32, bf16 or int8")]
+    [InlineData("latent_format=fp8", "latent_format=fp8: expected float32, bf16, int8 or int4")]
     [InlineData("centred=yes", "centred=yes: expected true or false")]
     [InlineData("critical_min=4096", "critical_min=4096: is more than critical_max=2048")]
     [InlineData("score_rope=pages", "score_rope=pages: expected none or bands")]
+    [InlineData("value_rotation=yes", "value_rotation=yes: expected none or hadamard")]
     [InlineData("ranks=4", "ranks: no such setting")]
     [InlineData("rank", "rank: expected KEY=VALUE")]
     public void A_wrong_value_is_named(string setting, string message)
@@ -131,6 +132,8 @@ public class LatentSpecParserTests
     [InlineData("dense", "dense_format=int8")]
     [InlineData("sals-25", "dense_layers=none")]
     [InlineData("sals-25", "score_rope=bands")]
+    [InlineData("sals-25", "value_rotation=hadamard")]
+    [InlineData("sals-12.5", "latent_format=int4")]
     public void A_description_parses_to_itself(string preset, string setting)
     {
         var model = LatentModels.Config();

@@ -32,7 +32,7 @@ public class PageLayoutTests
     public void A_compressed_layer_is_the_ratio_of_the_paper_in_either_format()
     {
         // table 2 prints 0.28: 16-bit latents and 4-bit values with 16-bit scale and zero over 16-bit keys and values
-        foreach (var format in new[] { "int8", "bf16" })
+        foreach (var format in new[] { "int8", "bf16", "int4" })
         {
             Assert.Equal(0.28125, Layout("sals-25", $"latent_format={format}").LatentLayerBytes / (64.0 * 2 * 256 * 2));
             Assert.Equal(0.15625, Layout("sals-12.5", $"latent_format={format}").LatentLayerBytes / (64.0 * 2 * 256 * 2));

@@ -166,7 +166,7 @@ internal sealed class CpuSparse
             ScoringQuery.Project(summed, _basis.Layer(layer), scoring);
         }
 
-        if (_spec.LatentFormat == LatentFormat.Int8)
+        if (_spec.LatentFormat.IsCoded())
         {
             ScoreSelect.QuantiseQuery(scoring, _basis.Layer(layer), _codes[r]);
         }
@@ -186,9 +186,10 @@ internal sealed class CpuSparse
             biases[band] = _bands.Query(band, pages, _lengths[r] - 1, summed, basis, turned, queries.Slice(band * rank, rank));
         }
 
-        if (_spec.LatentFormat == LatentFormat.Int8)
+        if (_spec.LatentFormat.IsCoded())
         {
-            TensorPrimitives.Multiply(biases, ScoreSelect.QuantiseQuery(queries, basis, _codes[r].AsSpan(0, count * rank), count), biases);
+            var unit = ScoreSelect.QuantiseQuery(queries, basis, _codes[r].AsSpan(0, count * rank), count);
+            TensorPrimitives.Multiply(biases, _spec.LatentFormat == LatentFormat.Int8 ? unit : unit / LatentCodec.Int4Step, biases);
         }
     }
 

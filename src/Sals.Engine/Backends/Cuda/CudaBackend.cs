@@ -119,7 +119,8 @@ public sealed class CudaBackend : IStepBackend
     public static string? Unsupported(LatentSpec spec, ModelConfig model) =>
         spec.DenseInt8 ? "dense_format=int8: the CUDA backend keeps the layers that are never compressed exactly."
         : spec.IsDense ? null
-        : spec.LatentFormat == LatentFormat.Float32 ? "latent_format=float32: the CUDA backend keeps latents as bf16 or int8."
+        : spec.LatentFormat is LatentFormat.Float32 or LatentFormat.Int4 ? $"latent_format={LatentSpecParser.NameOf(spec.LatentFormat)}: the CUDA backend keeps latents as bf16 or int8."
+        : spec.RotateValues ? "value_rotation=hadamard: the CUDA backend quantises values as they are."
         : spec.ScoreRope ? "score_rope=bands: the CUDA backend scores without rope only."
         : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
         : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."

@@ -71,10 +71,10 @@ public class ScoreSelectTests(ITestOutputHelper output)
         var basis = RandomBasis.Create(random, 64, rank, centred: false);
         float[] query = [.. Enumerable.Range(0, rank).Select(_ => random.NextSingle() - 0.5f)];
         float[] latents = [.. Enumerable.Range(0, n * rank).Select(_ => random.NextSingle() - 0.5f)];
-        var plane = new byte[n * rank * format.Bytes()];
+        var plane = new byte[n * rank * format.Bits() / 8];
         for (var t = 0; t < n; t++)
         {
-            LatentCodec.Store(latents.AsSpan(t * rank, rank), format, basis, 0, plane.AsSpan(t * rank * format.Bytes(), rank * format.Bytes()));
+            LatentCodec.Store(latents.AsSpan(t * rank, rank), format, basis, 0, plane.AsSpan(t * rank * format.Bits() / 8, rank * format.Bits() / 8));
         }
 
         var keys = new uint[n];

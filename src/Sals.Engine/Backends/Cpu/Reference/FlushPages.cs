@@ -24,6 +24,7 @@ internal static class FlushPages
         var planes = new LatentPlanes(page, layout, layer);
         Span<float> key = stackalloc float[width];
         Span<float> latent = stackalloc float[spec.Rank];
+        Span<float> value = stackalloc float[width];
         for (var t = 0; t < PageLayout.PageSize; t++)
         {
             Unrotate(keys.Slice(t * width, width), rope.Cos(firstPosition + t), rope.Sin(firstPosition + t), key);
@@ -31,7 +32,13 @@ internal static class FlushPages
             DenseAttend.Score(key, basis.Projection, width, latent);
             LatentCodec.Store(latent[..spec.ScoreRank], spec.LatentFormat, basis, 0, planes.Score(t));
             LatentCodec.Store(latent[spec.ScoreRank..], spec.LatentFormat, basis, spec.ScoreRank, planes.Rest(t));
-            ValueQuantizer.Quantise(values.Slice(t * width, width), spec.ValueBits, spec.ValueGroup, planes.ValueCodes(t), planes.ValueScales(t));
+            values.Slice(t * width, width).CopyTo(value);
+            if (spec.RotateValues)
+            {
+                ValueRotation.Run(value, rope.HeadSize);
+            }
+
+            ValueQuantizer.Quantise(value, spec.ValueBits, spec.ValueGroup, planes.ValueCodes(t), planes.ValueScales(t));
         }
     }
 

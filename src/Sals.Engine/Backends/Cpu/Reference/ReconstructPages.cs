@@ -36,7 +36,12 @@ internal static class ReconstructPages
         var latent = latents.Slice(row * spec.Rank, spec.Rank);
         LatentCodec.Load(planes.Score(t), spec.LatentFormat, basis, 0, latent[..spec.ScoreRank]);
         LatentCodec.Load(planes.Rest(t), spec.LatentFormat, basis, spec.ScoreRank, latent[spec.ScoreRank..]);
-        ValueQuantizer.Dequantise(planes.ValueCodes(t), planes.ValueScales(t), spec.ValueBits, spec.ValueGroup, values.Slice(row * layout.KeyWidth, layout.KeyWidth));
+        var value = values.Slice(row * layout.KeyWidth, layout.KeyWidth);
+        ValueQuantizer.Dequantise(planes.ValueCodes(t), planes.ValueScales(t), spec.ValueBits, spec.ValueGroup, value);
+        if (spec.RotateValues)
+        {
+            ValueRotation.Run(value, layout.HeadSize);
+        }
     }
 
     /// <summary>keys[t] = rope(U latents[t] + mean) at positions[t]; each key depends on its own latent only.</summary>

@@ -26,12 +26,12 @@ internal static class ScoreSelect
         ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys, float bias = 0)
     {
         var rank = query.Length;
-        if (format == LatentFormat.Int8)
+        if (format.IsCoded())
         {
             Span<int> latent = stackalloc int[rank];
             for (var t = 0; t < keys.Length; t++)
             {
-                TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(plane.Slice(t * rank, rank)), latent);
+                Codes(plane.Slice(t * rank * format.Bits() / 8, rank * format.Bits() / 8), format, latent);
                 keys[t] = OrderedKey((int)Math.Clamp((long)TensorPrimitives.Dot(codes, latent) + (long)bias, int.MinValue, int.MaxValue));
             }
 
@@ -49,7 +49,7 @@ internal static class ScoreSelect
             for (var t = 0; t < keys.Length; t += WidenedRows)
             {
                 var count = Math.Min(WidenedRows, keys.Length - t);
-                LatentCodec.Load(plane.Slice(t * rank * format.Bytes(), count * rank * format.Bytes()), format, basis, 0, rows[..(count * rank)]);
+                LatentCodec.Load(plane.Slice(t * rank * format.Bits() / 8, count * rank * format.Bits() / 8), format, basis, 0, rows[..(count * rank)]);
                 DenseAttend.Score(query, rows, rank, scores.Slice(t, count));
             }
         }
@@ -57,6 +57,20 @@ internal static class ScoreSelect
         for (var t = 0; t < keys.Length; t++)
         {
             keys[t] = OrderedKey(scores[t] + bias);
+        }
+    }
+
+    private static void Codes(ReadOnlySpan<byte> stored, LatentFormat format, Span<int> codes)
+    {
+        if (format == LatentFormat.Int8)
+        {
+            TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(stored), codes);
+            return;
+        }
+
+        for (var i = 0; i < codes.Length; i++)
+        {
+            codes[i] = LatentCodec.Nibble(stored, i);
         }
     }
 

@@ -211,7 +211,7 @@ internal sealed class BenchSequences : IDisposable
         }
 
         var first = layout.Spec.SparseLayers[0];
-        var codes = layout.Spec.LatentFormat.Bytes() == 1;
+        var codes = layout.Spec.LatentFormat.IsCoded();
         var (content, scale) = codes ? (RandomContent.Int8, 127f / 6) : (RandomContent.Bfloat16, 1f);
         return
         [
