@@ -49,7 +49,7 @@ internal sealed class EngineLoop
             {
                 _stats.ScheduleTicks += SinceAccounted();
                 _inFlight.Enqueue((step, _backend.Submit(step.Plan)));
-                _stats.SubmitTicks += SinceAccounted();
+                _stats.BackendTicks += SinceAccounted();
                 next = (next + 1) % _steps.Length;
             }
             else if (_inFlight.Count == 0)
@@ -84,7 +84,8 @@ internal sealed class EngineLoop
         var (step, ticket) = _inFlight.Dequeue();
         _stats.ScheduleTicks += SinceAccounted();
         _backend.Collect(ticket, step.Result);
-        _stats.CollectTicks += SinceAccounted();
+        _stats.BackendTicks += SinceAccounted();
+        _stats.WaitTicks = _backend.WaitedTicks;
         _scheduler.Commit(step);
         if (_live.Count > 0)
         {

@@ -60,14 +60,14 @@ public sealed class EngineStats
 
     public long CacheBytesTotal { get; internal set; }
 
-    /// <summary>Time of the engine thread, in timestamp ticks, that planning steps and publishing their tokens took. Waiting for work is in none of the three.</summary>
+    /// <summary>Time of the engine thread, in timestamp ticks, that planning steps and publishing their tokens took. Waiting for work does not count.</summary>
     public long ScheduleTicks { get; internal set; }
 
-    /// <summary>That handing steps to the backend took; where the backend computes on this thread, the step itself.</summary>
-    public long SubmitTicks { get; internal set; }
+    /// <summary>That calls of the backend took.</summary>
+    public long BackendTicks { get; internal set; }
 
-    /// <summary>That waiting for the backend and reading its results took.</summary>
-    public long CollectTicks { get; internal set; }
+    /// <summary>Of <see cref="BackendTicks"/>, waiting for the device; 0 where the engine thread computes.</summary>
+    public long WaitTicks { get; internal set; }
 
     public long PagesUsed(PoolKind pool) => Volatile.Read(ref _pagesUsed[(int)pool]);
 

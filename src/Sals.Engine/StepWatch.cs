@@ -17,6 +17,8 @@ internal sealed class StepWatch(IStepBackend backend, TimeProvider time)
 
     public BackendInfo Info => backend.Info;
 
+    public long WaitedTicks => backend.WaitedTicks;
+
     /// <summary>The engine thread was given up: it may still be in the backend, which must not be disposed, nor what it reads.</summary>
     public bool IsAbandoned => Volatile.Read(ref _entered) == GivenUp;
 

@@ -13,6 +13,9 @@ public interface IStepBackend : IDisposable
 {
     BackendInfo Info { get; }
 
+    /// <summary>Stopwatch ticks that all calls so far have waited for the device; 0 where this thread computes.</summary>
+    long WaitedTicks => 0;
+
     /// <summary>Enqueues a step and returns. The plan may be reused once the ticket has been collected.</summary>
     /// <exception cref="EngineFaultException">The device is lost; now and on every later call.</exception>
     StepTicket Submit(StepPlan plan);

@@ -3,7 +3,7 @@ using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Gemm;
 
-/// <summary>y = x W^T through cuBLASLt, for more rows than <c>skinny_gemm</c> serves. f32 accumulation, no split of K.</summary>
+/// <summary>y = x W^T through cuBLASLt, for more rows than <c>skinny_gemm</c> serves. f32 accumulation.</summary>
 public sealed unsafe class Gemm
 {
     private const int BiasPointer = 8;
@@ -23,9 +23,11 @@ public sealed unsafe class Gemm
     /// <param name="bias">[N] bf16 or null</param>
     /// <param name="y">[M, stride] bf16</param>
     /// <param name="stride">Elements between rows of y; 0 = N.</param>
+    /// <param name="decode">With the plan for few rows.</param>
     public void Run(
-        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, bool add = false, int stride = 0) =>
-        Run(stream, new GemmShape(n, k, Bias: !bias.IsNull, Stride: stride == n ? 0 : stride), weight, x, bias, y.Address, rows, add);
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, bool add = false, int stride = 0,
+        bool decode = false) =>
+        Run(stream, new GemmShape(n, k, Bias: !bias.IsNull, Stride: stride == n ? 0 : stride, Decode: decode), weight, x, bias, y.Address, rows, add);
 
     /// <summary>y = x W^T in float32.</summary>
     /// <param name="y">[M, N] f32</param>

@@ -9,15 +9,19 @@ namespace Sals.Kernels.Cuda.Gemm;
 /// <param name="FloatResult">The result is float32 (logits), else bf16.</param>
 /// <param name="Bias">A bias is added.</param>
 /// <param name="Stride">Elements between rows of the result; 0 = N.</param>
-public readonly record struct GemmShape(int N, int K, bool FloatResult = false, bool Bias = false, int Stride = 0)
+/// <param name="Decode">For the few rows of a decode step, where only splitting K fills the device.</param>
+public readonly record struct GemmShape(int N, int K, bool FloatResult = false, bool Bias = false, int Stride = 0, bool Decode = false)
 {
+    /// <summary>Rows that the algorithm of a decode shape is chosen for.</summary>
+    internal const int DecodeRows = 128;
+
     internal int RowStride => Stride == 0 ? N : Stride;
 }
 
 /// <summary>
 /// The algorithm of every product, asked for once per shape before the first step and never again: the library's choice would otherwise
-/// depend on the number of rows and could not be asked for while a graph is captured. Algorithms that add partial sums of K are
-/// excluded, so that a row's result does not depend on how many rows there are.
+/// depend on the number of rows and could not be asked for while a graph is captured, and with it a row's result on how many rows there are.
+/// Partial sums of K are added only for decode steps, in float32 and in order.
 /// </summary>
 public sealed unsafe class GemmPlanCache : IDisposable
 {
@@ -35,6 +39,7 @@ public sealed unsafe class GemmPlanCache : IDisposable
     private const int EpilogueBias = 4;
     private const int MaxWorkspace = 1;
     private const int ReductionSchemes = 3;
+    private const uint ReduceInFloat = 2;
 
     private readonly nint _handle;
     private readonly int _plannedRows;
@@ -97,16 +102,18 @@ public sealed unsafe class GemmPlanCache : IDisposable
             Check.Ok(CublasLt.cublasLtMatmulDescSetAttribute(description, BiasType, &type, sizeof(int)));
         }
 
+        var rows = shape.Decode ? GemmShape.DecodeRows : _plannedRows;
+
         // row-major W [N, K] is column-major [K, N], transposed on use; row-major x [M, K] is [K, M]; the result [M, N] is [N, M]
         var resultType = shape.FloatResult ? Real32F : Real16BF;
         Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var weight, Real16BF, (ulong)shape.K, (ulong)shape.N, shape.K));
-        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var x, Real16BF, (ulong)shape.K, (ulong)_plannedRows, shape.K));
-        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)_plannedRows, shape.RowStride));
+        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var x, Real16BF, (ulong)shape.K, (ulong)rows, shape.K));
+        Check.Ok(CublasLt.cublasLtMatrixLayoutCreate(out var result, resultType, (ulong)shape.N, (ulong)rows, shape.RowStride));
         Check.Ok(CublasLt.cublasLtMatmulPreferenceCreate(out var preference));
         try
         {
             var workspace = (ulong)WorkspaceBytes;
-            var schemes = 0u;
+            var schemes = shape.Decode ? ReduceInFloat : 0;
             Check.Ok(CublasLt.cublasLtMatmulPreferenceSetAttribute(preference, MaxWorkspace, &workspace, sizeof(ulong)));
             Check.Ok(CublasLt.cublasLtMatmulPreferenceSetAttribute(preference, ReductionSchemes, &schemes, sizeof(uint)));
             MatmulHeuristic heuristic;
@@ -114,7 +121,7 @@ public sealed unsafe class GemmPlanCache : IDisposable
                 _handle, description, weight, x, result, result, preference, 1, &heuristic, out var found);
             if (status != CublasStatus.Success || found == 0)
             {
-                throw new CudaException($"cuBLASLt offers no algorithm for {_plannedRows} x {shape.N} x {shape.K} (status {(int)status}).");
+                throw new CudaException($"cuBLASLt offers no algorithm for {rows} x {shape.N} x {shape.K} (status {(int)status}).");
             }
 
             return new GemmPlan(shape, description, weight, heuristic.Algorithm, resultType);

@@ -27,10 +27,10 @@ public static class EngineFamilies
         [
             Counter("steps_total", "Steps of the model.", () => stats.Steps),
             new ReadFamily("sals:engine_seconds_total", "counter",
-                "Time of the engine thread: schedule = plan steps and publish tokens, submit = hand them to the backend, collect = wait for it and read its results.",
+                "Time of the engine thread: schedule = planning steps and publishing tokens, backend = its calls (on the CPU the steps themselves), wait = for the device.",
                 (With("part", "schedule"), () => Seconds(stats.ScheduleTicks)),
-                (With("part", "submit"), () => Seconds(stats.SubmitTicks)),
-                (With("part", "collect"), () => Seconds(stats.CollectTicks))),
+                (With("part", "backend"), () => Seconds(stats.BackendTicks - stats.WaitTicks)),
+                (With("part", "wait"), () => Seconds(stats.WaitTicks))),
             Counter("decode_rows_total", "Rows decoded, one token of one sequence each.", () => stats.DecodeRows),
             Counter("prefill_tokens_total", "Prompt tokens computed, replays included.", () => stats.PrefillTokens),
 

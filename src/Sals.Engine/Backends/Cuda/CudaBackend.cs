@@ -5,6 +5,7 @@ using Sals.Engine.Scheduling;
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Gemm;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -62,7 +63,7 @@ public sealed class CudaBackend : IStepBackend
             _arena = Own(new StepArena(_stream, _model, slots, maxPages, Chunk, lanes, words, options.Spec.ScoreRank));
             var state = Own(new CudaSlots(_stream, slots, _model.VocabularySize));
             var plans = Own(new GemmPlanCache(Chunk));
-            Plan(plans, options.Spec);
+            Plan(plans, options.Spec, slots);
             var basis = latent is null ? null : Own(new CudaBasis(_stream, layout, options.Basis!));
             var buffers = latent is null ? null : Own(new SparseArena(_stream, latent, slots));
             var (slab, bytes) = budget.Cache(device, CudaBudget.Free(device, options), length);
@@ -106,6 +107,8 @@ public sealed class CudaBackend : IStepBackend
     public const int MaxSlots = PlanStepKernel.MaxRows;
 
     public BackendInfo Info { get; }
+
+    public long WaitedTicks => _queue.WaitedTicks;
 
     /// <summary>Why the kernels cannot serve a model; null when they can.</summary>
     public static string? Unsupported(ModelConfig model) =>
@@ -223,20 +226,28 @@ public sealed class CudaBackend : IStepBackend
         }
     }
 
-    private void Plan(GemmPlanCache plans, LatentSpec spec)
+    private void Plan(GemmPlanCache plans, LatentSpec spec, int slots)
     {
-        var qkv = _model.QueryWidth + (2 * _model.KeyWidth);
-        plans.Add(new GemmShape(qkv, _model.HiddenSize, Bias: _model.QueryKeyValueBias));
-        if (!spec.IsDense)
+        var qkv = new GemmShape(_model.QueryWidth + (2 * _model.KeyWidth), _model.HiddenSize, Bias: _model.QueryKeyValueBias);
+        GemmShape[] others =
+        [
+            new(_model.HiddenSize, _model.QueryWidth, Bias: _model.OutputBias),
+            new(2 * _model.IntermediateSize, _model.HiddenSize, Bias: _model.MlpBias),
+            new(_model.HiddenSize, _model.IntermediateSize, Bias: _model.MlpBias),
+        ];
+        Array.ForEach([qkv, .. others], plans.Add);
+        if (slots <= SkinnyGemmKernel.MaxRows)
         {
-            // decode rows end with a scoring query, which a model that norms its queries adds later
-            var row = qkv + spec.ScoreRank;
-            plans.Add(new GemmShape(_model.QueryKeyNorm ? qkv : row, _model.HiddenSize, Bias: _model.QueryKeyValueBias, Stride: _model.QueryKeyNorm ? row : 0));
+            return;
         }
 
-        plans.Add(new GemmShape(_model.HiddenSize, _model.QueryWidth, Bias: _model.OutputBias));
-        plans.Add(new GemmShape(2 * _model.IntermediateSize, _model.HiddenSize, Bias: _model.MlpBias));
-        plans.Add(new GemmShape(_model.HiddenSize, _model.IntermediateSize, Bias: _model.MlpBias));
+        Array.ForEach([qkv, .. others], shape => plans.Add(shape with { Decode = true }));
+        if (!spec.IsDense)
+        {
+            // decode rows of compressed layers end with a scoring query, which a model that norms its queries adds later
+            var row = qkv.N + spec.ScoreRank;
+            plans.Add(qkv with { N = _model.QueryKeyNorm ? qkv.N : row, Stride = _model.QueryKeyNorm ? row : 0, Decode = true });
+        }
     }
 
     private void UploadRope(int positions)

@@ -232,7 +232,7 @@ internal sealed class CudaForward
         }
         else
         {
-            _gemm.Run(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, columns, H, rows, stride: stride);
+            _gemm.Run(_stream, w.QueryKeyValue, a.Normed, w.QueryKeyValueBias, a.QueryKeyValue, columns, H, rows, stride: stride, decode: decode);
         }
     }
 
@@ -249,11 +249,11 @@ internal sealed class CudaForward
             return;
         }
 
-        _gemm.Run(_stream, w.Output, a.Attended, w.OutputBias, hidden, H, _model.QueryWidth, rows, add: true);
+        _gemm.Run(_stream, w.Output, a.Attended, w.OutputBias, hidden, H, _model.QueryWidth, rows, add: true, decode: decode);
         _kernels.RmsNorm.Launch(_stream, hidden, w.PostAttentionNorm, a.Normed, _model.RmsNormEpsilon, rows);
-        _gemm.Run(_stream, w.GateUp, a.Normed, w.GateUpBias, a.GateUp, 2 * F, H, rows);
+        _gemm.Run(_stream, w.GateUp, a.Normed, w.GateUpBias, a.GateUp, 2 * F, H, rows, decode: decode);
         _kernels.SiluMul.Launch(_stream, a.GateUp, a.Activated, rows);
-        _gemm.Run(_stream, w.Down, a.Activated, w.DownBias, hidden, H, F, rows, add: true);
+        _gemm.Run(_stream, w.Down, a.Activated, w.DownBias, hidden, H, F, rows, add: true, decode: decode);
     }
 
     /// <summary>Logits of the first rows of <paramref name="hidden"/>, with the skinny product whatever their number: one plan for every row.</summary>

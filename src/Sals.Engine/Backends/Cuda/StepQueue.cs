@@ -54,7 +54,7 @@ internal sealed class StepQueue : IDisposable
 
     public DecodeGraphs Graphs => _graphs;
 
-    /// <summary>Stopwatch ticks that <see cref="Read"/> has waited for the device.</summary>
+    /// <summary>Stopwatch ticks that <see cref="Read"/> and <see cref="Enqueue"/> have waited for the device.</summary>
     public long WaitedTicks { get; private set; }
 
     /// <summary>Runs every bucket with rows of no slot, and captures it if asked.</summary>
@@ -71,9 +71,7 @@ internal sealed class StepQueue : IDisposable
     /// <exception cref="CudaException">A kernel faulted.</exception>
     public void Read(int set, StepResult result)
     {
-        var start = Stopwatch.GetTimestamp();
-        _sampled[set].Wait();
-        WaitedTicks += Stopwatch.GetTimestamp() - start;
+        Wait(_sampled[set]);
         _staging[set].Read(result);
     }
 
@@ -88,6 +86,7 @@ internal sealed class StepQueue : IDisposable
     public void Enqueue(StepPlan plan, int set)
     {
         var staging = _staging[set];
+        Wait(staging.Finished);
         staging.Begin();
         foreach (ref readonly var start in plan.Starts.Items)
         {
@@ -126,6 +125,13 @@ internal sealed class StepQueue : IDisposable
         }
 
         staging.Finished.Record(_stream);
+    }
+
+    private void Wait(CudaEvent passed)
+    {
+        var start = Stopwatch.GetTimestamp();
+        passed.Wait();
+        WaitedTicks += Stopwatch.GetTimestamp() - start;
     }
 
     /// <summary>Compresses pages that the decode rows of this step already read as latent ones.</summary>

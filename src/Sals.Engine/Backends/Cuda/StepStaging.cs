@@ -72,9 +72,9 @@ internal sealed class StepStaging : IDisposable
     /// <summary>[SLOTS], of the sampled rows: layers whose tokens were chosen by score.</summary>
     public int[] ScoredLayers { get; }
 
+    /// <summary>Starts over, once <see cref="Finished"/> has passed.</summary>
     public void Begin()
     {
-        Finished.Wait();
         (WordCount, TokenCount, ResultCount) = (0, 0, 0);
         SparseLayers.AsSpan().Clear();
         ScoredLayers.AsSpan().Clear();

@@ -155,6 +155,7 @@ __device__ __forceinline__ int pick(const float* logits, Amount amount, Point po
                 shared.cell[cell] = mine;
             mine = 0;
         });
+    __syncthreads();  // what is there from an earlier search has been read
     if (threadIdx.x == 0)
         shared.result = 0, shared.above = 0;
     cluster_sync();

@@ -12,11 +12,8 @@ public sealed class SkinnyGemmKernel
     private const int Warps = 8;
     private static readonly int[] RowBlocks = [1, 2, 4, 8];
 
-    // up to 16 rows the weights pass through rings in shared memory, and blocks take tiles in turn
-    private const int RingVariants = 2;
-
-    // of the others, as instantiated in the source
-    private const int TilesPerBlock = 2;
+    // of 16 weight rows, when there are more than 16 rows of x
+    private const int WideTiles = 2;
 
     private readonly int _multiprocessors;
 
@@ -88,17 +85,22 @@ public sealed class SkinnyGemmKernel
         return rows <= 8 ? 0 : rows <= 16 ? 1 : rows <= 32 ? 2 : 3;
     }
 
+    /// <summary>Whether weights pass through rings in shared memory and blocks take tiles in turn.</summary>
+    private static bool HasRing(Kernel kernel, int variant) => RowBlocks[variant] <= (kernel.ComputeCapability >= 90 ? 4 : 2);
+
     private static int SharedBytes(Kernel kernel, int variant)
     {
         var rowBlocks = RowBlocks[variant];
-        if (variant >= RingVariants)
+        var partials = 2 * rowBlocks * 128 * sizeof(float);
+        if (!HasRing(kernel, variant))
         {
-            return Warps * TilesPerBlock * rowBlocks * 128 * sizeof(float);
+            return Warps * partials;
         }
 
-        // as in skinny_ring.cuh: stages of 64 columns of 16 weight rows and of x, then two sets of partial results
-        var stages = (kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks;
-        return Warps * ((stages * (16 + (8 * rowBlocks)) * 128) + (2 * rowBlocks * 128 * sizeof(float)));
+        // as in skinny_ring.cuh: stages of 64 columns of a tile's weights and of x; then partial results, two sets of one tile or one of two
+        var stages = rowBlocks > 2 ? 3 : (kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks;
+        var weightRows = rowBlocks > 2 ? 16 * WideTiles : 16;
+        return Warps * ((stages * (weightRows + (8 * rowBlocks)) * 128) + partials);
     }
 
     private void Launch(
@@ -120,11 +122,10 @@ public sealed class SkinnyGemmKernel
         ArgumentOutOfRangeException.ThrowIfNotEqual(k % 32, 0);
         var variant = Variant(rows);
         var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows, Stride = stride == 0 ? n : stride };
-        var ring = variant < RingVariants;
-        var rowsPerBlock = ring ? tileRows : tileRows * TilesPerBlock;
+        var rowsPerBlock = RowBlocks[variant] > 2 ? tileRows * WideTiles : tileRows;
         var blocks = (n + rowsPerBlock - 1) / rowsPerBlock;
         kernels[variant].Launch(
-            stream, new Extent(ring ? Math.Min(blocks, _multiprocessors) : blocks), new Extent(32 * Warps), SharedBytes(kernels[variant], variant), arguments,
+            stream, new Extent(HasRing(kernels[variant], variant) ? Math.Min(blocks, _multiprocessors) : blocks), new Extent(32 * Warps), SharedBytes(kernels[variant], variant), arguments,
             overlap: true);
     }
 

@@ -1,0 +1,85 @@
+using Sals.Engine;
+using Sals.Engine.Backends.Cuda;
+using Sals.Engine.Latent;
+using Sals.Engine.Models;
+using Sals.Engine.Sampling;
+using Sals.Testing;
+using Xunit;
+
+namespace Sals.Gpu.Tests.Backends;
+
+/// <summary>
+/// Layers of the heads that real models have, with enough rows and tokens that every block of a kernel has several items and a step has rows in the
+/// wider products: what tiny models never reach.
+/// </summary>
+public class RealShapeTests
+{
+    private static readonly ModelConfig Config = TinyModel.Config(maxModelLength: 3000) with
+    {
+        LayerCount = 2,
+        HiddenSize = 1024,
+        IntermediateSize = 2048,
+        HeadCount = 32,
+        KeyValueHeadCount = 8,
+        HeadSize = 128,
+        VocabularySize = 1000,
+    };
+
+    [Theory]
+    [InlineData("dense")]
+    [InlineData("sals-25", "latent_format=int8", "centred=true")]
+    [InlineData("sals-12.5", "latent_format=int8", "centred=true")]
+    [InlineData("sals-25", "latent_format=bf16")]
+    public void Forty_streams_at_once_give_the_texts_they_have_alone_eager_or_as_graphs(string cache, params string[] changes)
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        var requests = Enumerable.Range(0, 40).Select(i => Request(200 + (37 * i), i)).ToArray();
+        int[][] alone;
+        using (var backend = Backend(cache, changes, graphs: true))
+        {
+            alone = [.. requests.Select(request => new StepDriver(backend, Options).Run(request)[0])];
+            Assert.Equal(alone, Together(backend, requests));
+        }
+
+        using var eager = Backend(cache, changes, graphs: false);
+        Assert.Equal(alone, Together(eager, requests));
+    }
+
+    private static EngineOptions Options => new() { CheckIntegrity = true, PrefixCaching = false, PrefillBudgetMilliseconds = 1000, Fingerprint = "test" };
+
+    private static int[][] Together(CudaBackend backend, GenerationRequest[] requests)
+    {
+        var driver = new StepDriver(backend, Options);
+        var widest = 0;
+        driver.OnPlan = plan => widest = Math.Max(widest, plan.Decodes.Count);
+        var generations = requests.Select(driver.Add).ToArray();
+        int[][] texts = [.. generations.Select(generation => driver.Finish(generation)[0])];
+        Assert.True(widest > 32, $"at most {widest} rows were decoded at once");
+        driver.ExpectEmpty();
+        return texts;
+    }
+
+    private static CudaBackend Backend(string cache, string[] changes, bool graphs)
+    {
+        using var weights = RandomWeights.Of(Config);
+        var spec = LatentSpecParser.Parse(cache, cache == "dense" ? [] : ["dense_layers=none", "dense_below=0", "critical=128", .. changes], Config);
+        return new CudaBackend(weights, new CudaBackendOptions
+        {
+            Slots = 64,
+            MaxModelLength = Config.MaxModelLength,
+            CacheBytes = 2L << 30,
+            Spec = spec,
+            Basis = spec.IsDense ? null : RandomLatentBasis.Of(spec, Config),
+            KernelCacheFolder = Gpu.KernelFolder,
+            Graphs = graphs,
+        });
+    }
+
+    // sampled, since a random model's greedy text may be one token for ever
+    private static GenerationRequest Request(int length, int seed)
+    {
+        var random = new Random(seed);
+        int[] prompt = [.. Enumerable.Range(0, length).Select(_ => random.Next(Config.VocabularySize))];
+        return EngineHarness.Request(prompt, 24, 1, new SamplingOptions { Temperature = 0.9f, TopP = 0.95f, Seed = (ulong)seed });
+    }
+}
