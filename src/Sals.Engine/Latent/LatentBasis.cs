@@ -10,8 +10,6 @@ public sealed class LatentBasisLayer
     private const int PanelWidth = 32;
 
     private float[]? _panels;
-    private float[]? _codePanels;
-    private BasisCodes? _codes;
 
     /// <param name="vectors">[R, D], row i = column i of U.</param>
     /// <param name="mean">[D], zeros for a basis that is not centred.</param>
@@ -69,15 +67,7 @@ public sealed class LatentBasisLayer
     /// Channels [32 * panel, 32 * panel + 32) of U as [R, 32], zeros past D: the operand of a product that reconstructs keys. Made at the first call; two
     /// threads that come first both make the same.
     /// </summary>
-    /// <param name="codes">What <see cref="Codes"/> stand for, instead of U itself.</param>
-    public ReadOnlySpan<float> Panel(int panel, bool codes = false)
-    {
-        var panels = codes ? _codePanels ??= Pack(Codes.Vectors(this)) : _panels ??= Pack(Vectors);
-        return panels.AsSpan(panel * PanelWidth * Rank, PanelWidth * Rank);
-    }
-
-    /// <summary>U times the latents' scales as int8 codes; made at the first call.</summary>
-    public BasisCodes Codes => _codes ??= BasisCodes.Of(this);
+    public ReadOnlySpan<float> Panel(int panel) => (_panels ??= Pack()).AsSpan(panel * PanelWidth * Rank, PanelWidth * Rank);
 
     /// <summary>Memory of the vectors, once as stored and once as <see cref="Panel"/> packs them, and of what belongs to each channel and coordinate.</summary>
     public long Bytes => sizeof(float) * ((long)Vectors.Length + ((Width + PanelWidth - 1) / PanelWidth * PanelWidth * (long)Rank) + Width + (5L * Rank));
@@ -91,14 +81,14 @@ public sealed class LatentBasisLayer
     /// <summary>Row i of U^T, [D].</summary>
     public ReadOnlySpan<float> Vector(int i) => Vectors.AsSpan(i * Width, Width);
 
-    private float[] Pack(float[] vectors)
+    private float[] Pack()
     {
         var panels = new float[(Width + PanelWidth - 1) / PanelWidth * PanelWidth * Rank];
         for (var i = 0; i < Rank; i++)
         {
             for (var channel = 0; channel < Width; channel++)
             {
-                panels[(((channel / PanelWidth * Rank) + i) * PanelWidth) + (channel % PanelWidth)] = vectors[(i * Width) + channel];
+                panels[(((channel / PanelWidth * Rank) + i) * PanelWidth) + (channel % PanelWidth)] = Vectors[(i * Width) + channel];
             }
         }
 

@@ -62,12 +62,6 @@ public sealed record LatentSpec
     public LatentFormat LatentFormat { get; init; }
 
     /// <summary>
-    /// Keys are rebuilt as int8 latents times int8 codes of the basis, see <see cref="BasisCodes"/>: twice the rate of the tensor cores where rebuilding
-    /// is bound by them (many KV heads), for 1 to 2% more error in a key. Needs int8 latents.
-    /// </summary>
-    public bool ReconstructInt8 { get; init; }
-
-    /// <summary>
     /// Keys and values of the dense layers are kept as one byte a number and two for each token and KV head, see <c>HeadCodes</c>, instead of exactly. Hot pages
     /// are exact always.
     /// </summary>
@@ -103,7 +97,7 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} reconstruct={(ReconstructInt8 ? "int8" : "exact")} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

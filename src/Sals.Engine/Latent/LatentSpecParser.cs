@@ -48,7 +48,6 @@ public sealed class LatentSpecParser
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
         ("latent_format", "int8, bf16, or on the CPU only float32 and int4"),
-        ("reconstruct", "exact or int8: whether int8 latents meet the basis itself or its int8 codes when keys are rebuilt"),
         ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; CPU only"),
         ("centred", "true or false: subtract the mean key before projecting"),
         ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
@@ -165,7 +164,6 @@ public sealed class LatentSpecParser
             DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
             DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
-            ReconstructInt8 = Choice("reconstruct", "exact", "int8"),
             ScoreRope = Choice("score_rope", "none", "bands"),
             Centred = Flag("centred", format.IsCoded() || basis == BasisKind.Queries),
             Basis = basis,
@@ -194,11 +192,6 @@ public sealed class LatentSpecParser
         if (spec.LatentFormat.IsCoded() && !spec.Centred)
         {
             _errors.Add($"--sals latent_format={NameOf(spec.LatentFormat)}: needs centred=true, because codes are symmetric around 0.");
-        }
-
-        if (spec.ReconstructInt8 && spec.LatentFormat != LatentFormat.Int8)
-        {
-            _errors.Add($"--sals reconstruct=int8: needs latent_format=int8, found {NameOf(spec.LatentFormat)}.");
         }
 
         if (spec.Basis == BasisKind.Queries && !spec.Centred)

@@ -128,7 +128,7 @@ public class FlushPagesKernelTests
             _rope = gpu.Upload<float>(turns);
             var packed = new ushort[2 * spec.Rank * spec.Width];
             PackedProjection.Pack(_basis.Vectors, spec.Width, packed);
-            var device = new DeviceBasis(default, default, gpu.Upload<ushort>(packed), gpu.Upload<float>(_basis.Mean), default, gpu.Upload<float>(_basis.InverseScale), default, default);
+            var device = new DeviceBasis(default, default, 1, gpu.Upload<ushort>(packed), gpu.Upload<float>(_basis.Mean), default, gpu.Upload<float>(_basis.InverseScale), default, default);
 
             // two entries of one layer, the second a plane further on: the kernel must keep them apart
             _layers = gpu.Upload<FlushedLayer>(

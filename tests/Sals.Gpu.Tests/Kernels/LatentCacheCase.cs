@@ -69,10 +69,12 @@ internal sealed class LatentCacheCase
         Pages = gpu.Upload<byte>(bytes);
         HotTable = gpu.Upload<uint>(hotTable);
         LatentTable = gpu.Upload<uint>(latentTable);
+        var image = BasisImage.Of(Basis.Vectors, settings.Int8 ? Basis.Scale : [], Basis.Mean, settings.HeadSize);
         DeviceBasis = new DeviceBasis
         {
-            Reconstruct = gpu.Upload<byte>(settings.ReconstructInt8 ? MemoryMarshal.AsBytes<sbyte>(Basis.Codes.Values) : MemoryMarshal.AsBytes<ushort>(Bf16.Narrow(Operand(settings, Basis)))),
-            ReconstructScale = settings.ReconstructInt8 ? gpu.Upload<float>(Basis.Codes.Scales) : default,
+            Image = gpu.Upload<byte>(image.Bytes),
+            Bias = gpu.Upload<float>(image.Bias),
+            KeyScale = image.KeyScale,
             Mean = gpu.Upload<float>(Basis.Mean),
         };
     }
@@ -118,15 +120,10 @@ internal sealed class LatentCacheCase
         return matrix;
     }
 
-    // vectors such that the device's bf16 matrix is theirs but for float32 rounding: the basis is an input here, its rounding no part of the kernel
+    // vectors such that the device's matrix is theirs but for float32 rounding: the basis is an input here, its rounding no part of the kernel
     private static LatentBasisLayer RoundedBasis(LatentCase settings, Random random)
     {
         var basis = settings.Basis(new Inputs(random.Next()));
-        if (settings.ReconstructInt8)
-        {
-            return basis;
-        }
-
         var rounded = Bf16.Widen(Bf16.Narrow(Operand(settings, basis)));
         for (var r = 0; r < settings.Rank; r++)
         {

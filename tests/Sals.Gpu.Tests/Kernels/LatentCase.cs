@@ -22,8 +22,6 @@ internal sealed record LatentCase
 
     public bool Int8 { get; init; }
 
-    public bool ReconstructInt8 { get; init; }
-
     public int ValueBits { get; init; } = 4;
 
     public int ValueGroup { get; init; } = 32;
@@ -74,7 +72,6 @@ internal sealed record LatentCase
         ValueBits = ValueBits,
         ValueGroup = ValueGroup,
         LatentFormat = Format,
-        ReconstructInt8 = ReconstructInt8,
         Centred = true,
     };
 
@@ -97,7 +94,6 @@ internal sealed record LatentCase
         ValueBits = ValueBits,
         ValueGroup = ValueGroup,
         Int8 = Int8,
-        ReconstructInt8 = ReconstructInt8,
         SelectedStride = (Spec.CriticalCount(maxLength) + 31) / 32 * 32,
     };
 

@@ -9,12 +9,11 @@ public class ReconstructPagesKernelTests
 {
     [GpuTheory]
     [InlineData(128, 2, 256, 128, true, 4, 32)]
-    [InlineData(128, 2, 256, 128, true, 4, 64, true)]
     [InlineData(128, 2, 128, 64, false, 2, 64)]
     [InlineData(128, 4, 512, 256, true, 4, 32)]
     [InlineData(64, 2, 48, 16, true, 3, 64)]
     [InlineData(64, 1, 16, 16, false, 16, 32)]
-    public void Latent_pages_match_the_reference_and_hot_pages_are_copied(int headSize, int keyHeads, int rank, int scoreRank, bool int8, int valueBits, int valueGroup, bool codes = false)
+    public void Latent_pages_match_the_reference_and_hot_pages_are_copied(int headSize, int keyHeads, int rank, int scoreRank, bool int8, int valueBits, int valueGroup)
     {
         const int length = 400;
         using var gpu = Gpu.Open();
@@ -30,7 +29,6 @@ public class ReconstructPagesKernelTests
             ValueBits = valueBits,
             ValueGroup = valueGroup,
             Sinks = 64,
-            ReconstructInt8 = codes,
         };
         var cache = new LatentCacheCase(gpu, settings, [length], Random.Shared.Next(), order: Random.Shared.Next());
         var pages = CacheTimeline.LatentPages(length, cache.Spec);
@@ -40,7 +38,7 @@ public class ReconstructPagesKernelTests
             cache.Rope.Cos(p).ToArray().Zip(cache.Rope.Sin(p).ToArray(), (cos, sin) => new[] { cos, sin }).SelectMany(x => x))]);
         var keys = gpu.Poisoned<ushort>(size);
         var values = gpu.Poisoned<ushort>(size);
-        new ReconstructPagesKernel(gpu.Load(ReconstructPagesKernel.Program(cache.Shape)), cache.Shape).Launch(
+        new ReconstructPagesKernel(gpu.Load(ReconstructPagesKernel.Program(cache.Shape)), cache.Shape, gpu.Device.Multiprocessors).Launch(
             gpu.Stream, cache.HotTable, cache.LatentTable, cache.Pages, cache.Layout.KeyOffset(LatentCase.Layer), cache.Layout.ScoreOffset(LatentCase.Layer), pages,
             cache.DeviceBasis, rope, keys, values);
         float[] expectedKeys = new float[plane], expectedValues = new float[plane], latents = new float[PageLayout.PageSize * rank];

@@ -198,6 +198,7 @@ public class ScoreSelectKernelTests
             _deviceBasis = new DeviceBasis(
                 default,
                 default,
+                1,
                 default,
                 default,
                 gpu.Upload<float>(_basis.Scale),

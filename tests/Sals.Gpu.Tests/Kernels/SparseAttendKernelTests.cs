@@ -42,26 +42,6 @@ public class SparseAttendKernelTests
         Matches(settings, [700, 1500, 333]);
     }
 
-    [GpuTheory]
-    [InlineData(128, 4, 512, 2)]
-    [InlineData(128, 2, 256, 4)]
-    [InlineData(64, 4, 48, 3)]
-    public void Codes_of_the_basis_match_the_reference(int headSize, int keyHeads, int rank, int valueBits) => Matches(
-        new LatentCase
-        {
-            HeadSize = headSize,
-            QueryHeads = 4,
-            KeyHeads = keyHeads,
-            Rank = rank,
-            ScoreRank = 16,
-            Int8 = true,
-            ReconstructInt8 = true,
-            ValueBits = valueBits,
-            Critical = 48,
-            CriticalMax = 512,
-        },
-        [700, 333]);
-
     [GpuFact]
     public void Rank_of_a_thousand() => Matches(new LatentCase { QueryHeads = 8, KeyHeads = 8, Rank = 1024, ScoreRank = 512, Critical = 70, CriticalMax = 70 }, [700]);
 
@@ -142,7 +122,7 @@ public class SparseAttendKernelTests
         private readonly int[][] _selected;
         private readonly DevicePtr<ushort> _qkv;
         private readonly DevicePtr<int> _deviceSelected;
-        private readonly DenseAttendKernel.Workspace _workspace;
+        private readonly SparseAttendKernel.Workspace _workspace;
         private readonly StepInputs _inputs;
         private readonly int _stride;
 
@@ -187,9 +167,9 @@ public class SparseAttendKernelTests
             _qkv = gpu.Upload<ushort>(qkv);
             _deviceSelected = gpu.Upload<int>(selected);
             var entries = work.Count / 2;
-            var arena = gpu.Arena(DenseAttendKernel.Workspace.Bytes(entries, lengths.Length, settings.HeadSize, settings.QueryHeads, settings.KeyHeads));
+            var arena = gpu.Arena(SparseAttendKernel.Workspace.Bytes(shape, entries));
             gpu.Stream.Fill(arena.Start, arena.Bytes, 0xFF);
-            _workspace = DenseAttendKernel.Workspace.Take(arena, gpu.Stream, entries, lengths.Length, settings.HeadSize, settings.QueryHeads, settings.KeyHeads);
+            _workspace = SparseAttendKernel.Workspace.Take(arena, shape, entries);
             _inputs = new StepInputs(
                 default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>([.. Enumerable.Range(0, lengths.Length)]), default, default, default)
             {
@@ -210,7 +190,7 @@ public class SparseAttendKernelTests
             var o = _gpu.Poisoned<ushort>(size);
             _kernel.Launch(
                 _gpu.Stream, _qkv, _stride, _inputs, Cache.HotTable, Cache.LatentTable, Cache.Pages, layout.KeyOffset(LatentCase.Layer), layout.ScoreOffset(LatentCase.Layer),
-                _deviceSelected, Cache.DeviceBasis, _workspace, o);
+                _deviceSelected, Cache.DeviceBasis, _workspace, o, _queries.Length);
             return _gpu.DownloadBf16(o, size);
         }
 
@@ -252,8 +232,9 @@ public class SparseAttendKernelTests
             }
 
             identity.CopyTo(Cache.Basis.Vectors, 0);
-            _gpu.Stream.Upload<byte>(MemoryMarshal.AsBytes<ushort>(Bf16.Narrow(identity)), Cache.DeviceBasis.Reconstruct);
-            _gpu.Stream.Upload<float>(Cache.Basis.Mean, Cache.DeviceBasis.Mean);
+            var image = BasisImage.Of(identity, [], Cache.Basis.Mean, Cache.Settings.HeadSize);
+            _gpu.Stream.Upload<byte>(image.Bytes, Cache.DeviceBasis.Image);
+            _gpu.Stream.Upload<float>(image.Bias, Cache.DeviceBasis.Bias);
         }
 
         /// <summary>Keys after rope and values of row 0, all tokens, as an uncompressed cache would hold them.</summary>

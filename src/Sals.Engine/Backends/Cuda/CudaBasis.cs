@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 using Sals.Kernels.Cuda.Kernels.FlushPages;
@@ -28,9 +27,11 @@ internal sealed class CudaBasis : IDisposable
             var b = basis.Layer(layer);
             var projection = Put(Packed(b.Projection, b.Width));
             _scoring[layer] = ReferenceEquals(b.Vectors, b.Projection) ? projection : Put(Packed(b.Vectors, b.Width));
+            var image = BasisImage.Of(b.Vectors, spec.LatentFormat == LatentFormat.Int8 ? b.Scale : [], b.Mean, layout.HeadSize);
             _layers[layer] = new DeviceBasis(
-                Put(spec.ReconstructInt8 ? MemoryMarshal.AsBytes<sbyte>(b.Codes.Values).ToArray() : MemoryMarshal.AsBytes<ushort>(Reconstruct(b, spec.LatentFormat == LatentFormat.Int8)).ToArray()),
-                spec.ReconstructInt8 ? Put(b.Codes.Scales) : default,
+                Put(image.Bytes),
+                Put(image.Bias),
+                image.KeyScale,
                 projection,
                 Put(b.Mean),
                 Put(b.Scale),
@@ -71,37 +72,19 @@ internal sealed class CudaBasis : IDisposable
         var spec = layout.Spec;
         var matrix = (long)layout.KeyWidth * spec.Rank;
         return DeviceArena.SizeOf<FlushedLayer>(spec.SparseLayers.Length) + spec.SparseLayers.Length
-            * ((spec.ReconstructInt8 ? DeviceArena.SizeOf<byte>(matrix) + DeviceArena.SizeOf<float>(ScaleCount(layout)) : DeviceArena.SizeOf<ushort>(matrix))
+            * (DeviceArena.SizeOf<byte>(BasisImage.BytesOf(layout.KeyWidth / layout.HeadSize, layout.HeadSize, spec.Rank))
                 + ((spec.Basis == BasisKind.Queries ? 2 : 1) * DeviceArena.SizeOf<ushort>(2 * matrix))
-                + DeviceArena.SizeOf<float>(layout.KeyWidth)
+                + (2 * DeviceArena.SizeOf<float>(layout.KeyWidth))
                 + (2 * DeviceArena.SizeOf<float>(spec.Rank))
                 + (2 * DeviceArena.SizeOf<float>(spec.ScoreRank)));
     }
 
     public void Dispose() => _arena.Dispose();
 
-    private static long ScaleCount(PageLayout layout) => (long)((layout.Spec.Rank + BasisCodes.Group - 1) / BasisCodes.Group) * layout.KeyWidth;
-
     private static ushort[] Packed(float[] rows, int width)
     {
         var packed = new ushort[2 * rows.Length];
         PackedProjection.Pack(rows, width, packed);
         return packed;
-    }
-
-    /// <summary>U [D, R] in bf16, columns scaled for latents that are codes.</summary>
-    private static ushort[] Reconstruct(LatentBasisLayer basis, bool scaled)
-    {
-        var result = new ushort[basis.Width * basis.Rank];
-        Parallel.For(0, basis.Width, d =>
-        {
-            for (var r = 0; r < basis.Rank; r++)
-            {
-                var value = basis.Vectors[(r * basis.Width) + d] * (scaled ? basis.Scale[r] : 1);
-                var bits = BitConverter.SingleToUInt32Bits(value);
-                result[(d * basis.Rank) + r] = (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-            }
-        });
-        return result;
     }
 }

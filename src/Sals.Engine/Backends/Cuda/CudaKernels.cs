@@ -68,7 +68,7 @@ internal sealed class CudaKernels : IDisposable
             SparseAttend = new SparseAttendKernel(
                 _modules[12], latent, device.Multiprocessors, RopeTable.Frequencies(model.Rope, model.HeadSize), RopeTable.AttentionFactorOf(model.Rope));
             FlushPages = new FlushPagesKernel(_modules[13], latent);
-            ReconstructPages = new ReconstructPagesKernel(_modules[14], latent);
+            ReconstructPages = new ReconstructPagesKernel(_modules[14], latent, device.Multiprocessors);
             ScoringQuery = new ScoringQueryKernel(_modules[15], latent);
         }
     }

@@ -36,7 +36,6 @@ internal sealed class CudaSparse(
         ValueBits = spec.ValueBits,
         ValueGroup = spec.ValueGroup,
         Int8 = spec.LatentFormat == LatentFormat.Int8,
-        ReconstructInt8 = spec.ReconstructInt8,
         SelectedStride = Math.Max(32, (CacheTimeline.SelectedCount(longest, spec) + 31) / 32 * 32),
     };
 
@@ -49,7 +48,7 @@ internal sealed class CudaSparse(
         var b = basis[layer];
         kernels.ScoreSelect!.Launch(stream, qkv, stride, inputs, cache.Table(PoolKind.Latent), cache.Pages, latent, b, arena.Scores, arena.Selected, rows);
         kernels.SparseAttend!.Launch(
-            stream, qkv, stride, inputs, cache.Table(PoolKind.Hot), cache.Table(PoolKind.Latent), cache.Pages, hot, latent, arena.Selected, b, arena.Parts, o);
+            stream, qkv, stride, inputs, cache.Table(PoolKind.Hot), cache.Table(PoolKind.Latent), cache.Pages, hot, latent, arena.Selected, b, arena.Parts, o, rows);
     }
 
     /// <summary>The scoring queries of a model that norms its queries, which no product can give; before rope.</summary>

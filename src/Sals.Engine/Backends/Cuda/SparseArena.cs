@@ -1,9 +1,9 @@
 using Sals.Engine.Paging;
-using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.ScoreSelect;
 using Sals.Kernels.Cuda.Kernels.Shared;
+using Sals.Kernels.Cuda.Kernels.SparseAttend;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -24,7 +24,7 @@ internal sealed class SparseArena : IDisposable
         Selected = _arena.Take<int>((long)slots * shape.SelectedStride);
         Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
         Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
-        Parts = DenseAttendKernel.Workspace.Take(_arena, stream, items, slots, shape.HeadSize, shape.QueryHeads, shape.KeyHeads);
+        Parts = SparseAttendKernel.Workspace.Take(_arena, shape, items);
     }
 
     public LatentShape Shape { get; }
@@ -45,7 +45,7 @@ internal sealed class SparseArena : IDisposable
 
     public ScoreSelectKernel.Workspace Scores { get; }
 
-    public DenseAttendKernel.Workspace Parts { get; }
+    public SparseAttendKernel.Workspace Parts { get; }
 
     public static long Bytes(LatentShape shape, int slots)
     {
@@ -56,7 +56,7 @@ internal sealed class SparseArena : IDisposable
             + DeviceArena.SizeOf<int>((long)slots * shape.SelectedStride)
             + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
             + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
-            + DenseAttendKernel.Workspace.Bytes(items, slots, shape.HeadSize, shape.QueryHeads, shape.KeyHeads);
+            + SparseAttendKernel.Workspace.Bytes(shape, items);
     }
 
     /// <summary>Flushes of a step at most, as many as a plan holds.</summary>

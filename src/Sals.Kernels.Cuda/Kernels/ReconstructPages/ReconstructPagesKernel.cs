@@ -1,6 +1,5 @@
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.Shared;
-using Sals.Kernels.Cuda.Kernels.SparseAttend;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.ReconstructPages;
@@ -13,20 +12,23 @@ public sealed class ReconstructPagesKernel
     private readonly Kernel _kernel;
     private readonly int _sharedBytes;
     private readonly int _keyHeads;
+    private readonly int _blocks;
 
-    public ReconstructPagesKernel(KernelModule module, LatentShape shape)
+    /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
+    public ReconstructPagesKernel(KernelModule module, LatentShape shape, int multiprocessors)
     {
         _kernel = module.Get("reconstruct_pages");
-        _sharedBytes = SharedBytes(shape);
+        int ring = LatentKeys.RingBytes(shape), basis = LatentKeys.BasisBytes(shape);
+        _sharedBytes = ring + (basis + ring <= LatentKeys.MostShared(_kernel.ComputeCapability) ? basis : 0);
         _kernel.AllowShared(_sharedBytes);
         _keyHeads = shape.KeyHeads;
+        _blocks = Math.Max(1, multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, _sharedBytes)) / _keyHeads);
     }
 
     public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>(
         "reconstruct_pages.cu",
         ("DH", shape.HeadSize), ("HK", shape.KeyHeads), ("R", shape.Rank), ("RS", shape.ScoreRank), ("VALUE_BITS", shape.ValueBits),
-        ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0), ("RECONSTRUCT_INT8", shape.ReconstructInt8 ? 1 : 0),
-        ("SHARED_BYTES", SharedBytes(shape)));
+        ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0));
 
     /// <param name="hotTable">[MAXP], the slot's row.</param>
     /// <param name="latentTable">[MAXP], the slot's row.</param>
@@ -57,32 +59,32 @@ public sealed class ReconstructPagesKernel
             HotTable = hotTable,
             LatentTable = latentTable,
             Pages = pages,
-            Reconstruct = basis.Reconstruct,
-            ReconstructScale = basis.ReconstructScale,
-            Mean = basis.Mean,
+            Basis = basis.Image,
+            Bias = basis.Bias,
             Rope = rope,
             Keys = keys,
             Values = values,
             HotOffset = checked((uint)hotOffset),
             LatentOffset = checked((uint)latentOffset),
+            PageCount = pageCount,
+            KeyScale = basis.KeyScale,
         };
-        _kernel.Launch(stream, new Extent(pageCount, _keyHeads), new Extent(Threads), _sharedBytes, arguments);
+        _kernel.Launch(stream, new Extent(Math.Min(pageCount, _blocks), _keyHeads), new Extent(Threads), _sharedBytes, arguments);
     }
-
-    private static int SharedBytes(LatentShape shape) => SparseAttendKernel.WideBytes(shape) + SparseAttendKernel.FetchBytes(shape);
 
     private struct Arguments
     {
         public DevicePtr<uint> HotTable;
         public DevicePtr<uint> LatentTable;
         public DevicePtr<byte> Pages;
-        public DevicePtr<byte> Reconstruct;
-        public DevicePtr<float> ReconstructScale;
-        public DevicePtr<float> Mean;
+        public DevicePtr<byte> Basis;
+        public DevicePtr<float> Bias;
         public DevicePtr<float> Rope;
         public DevicePtr<ushort> Keys;
         public DevicePtr<ushort> Values;
         public uint HotOffset;
         public uint LatentOffset;
+        public int PageCount;
+        public float KeyScale;
     }
 }

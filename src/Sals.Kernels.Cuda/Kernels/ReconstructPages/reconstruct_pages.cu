@@ -2,45 +2,45 @@
 //   page p in the hot table: keys, values[64 p + i] = the page's;  else keys[64 p + i] = rope(U latent[i] + mean), values from their codes
 // in   hot_table, latent_table [MAXP]  u32    the slot's rows; page offsets in 4-KiB units; 0 = no page
 //      pages                           bytes  PageLayout
-//      reconstruct  [D, R]             bf16   U, for int8 latents times their scales;  mean [D] f32
-//         or        [D, R]             i8     its codes, with reconstruct_scale [ceil(R / 128), D] f32  (RECONSTRUCT_INT8)
+//      basis        [HK, BASIS_BYTES]         image of U, bias [D] f32, key_scale: BasisImage
 //      rope         [positions, DH/2]  f32x2  (cos, sin)
 // out  keys, values [LANE, HK, DH]     bf16   after rope
-// grid (pages, HK)  block 128  smem 64 * (LATENT_STRIDE + VALUE_STRIDE + SCALE_STRIDE)
+// grid (blocks, HK)  block 128  smem basis where it fits, ring    a block takes every blocks-th page
 // math products as sparse_attend has them, f32 accumulation, rounded to bf16 once: a token's key depends on its own latent only
 // cost 2 D R operations per token
-// defs DH, HK, R, RS, VALUE_BITS, VALUE_GROUP, LATENT_INT8, RECONSTRUCT_INT8 · oracle Reference.ReconstructPages · launcher ReconstructPagesKernel
-#include "latent_tile.cuh"
-#include "packed_values.cuh"
+// defs DH, HK, R, RS, VALUE_BITS, VALUE_GROUP, LATENT_INT8 · oracle Reference.ReconstructPages · launcher ReconstructPagesKernel
+#include "bf16.cuh"
+#include "latent_keys.cuh"
 
 struct Args {
     const u32* hot_table;
     const u32* latent_table;
     const u8* pages;
-    const u8* reconstruct;
-    const float* reconstruct_scale;
-    const float* mean;
+    const u8* basis;
+    const float* bias;
     const float2* rope;
     u16* keys;
     u16* values;
     u32 hot_offset;
     u32 latent_offset;
+    int page_count;
+    float key_scale;
 };
 CHECK_SIZE(Args);
 CHECK_FIELD(Args, hot_table);
 CHECK_FIELD(Args, latent_table);
 CHECK_FIELD(Args, pages);
-CHECK_FIELD(Args, reconstruct);
-CHECK_FIELD(Args, reconstruct_scale);
-CHECK_FIELD(Args, mean);
+CHECK_FIELD(Args, basis);
+CHECK_FIELD(Args, bias);
 CHECK_FIELD(Args, rope);
 CHECK_FIELD(Args, keys);
 CHECK_FIELD(Args, values);
 CHECK_FIELD(Args, hot_offset);
 CHECK_FIELD(Args, latent_offset);
+CHECK_FIELD(Args, page_count);
+CHECK_FIELD(Args, key_scale);
 
-static_assert(TILE == PAGE_SIZE, "a block takes one head of a page");
-static_assert(WIDE_TILE_BYTES + TILE * (LATENT_STRIDE + VALUE_STRIDE + SCALE_STRIDE) == SHARED_BYTES, "the launcher's arithmetic");
+constexpr bool BASIS_FITS = BASIS_BYTES + RING_BYTES <= MOST_SHARED;
 
 // code of one channel of the head, of a token's packed codes
 __device__ __forceinline__ u32 code_of(const u8* token, int channel) {
@@ -56,84 +56,87 @@ __device__ __forceinline__ u32 code_of(const u8* token, int channel) {
     }
 }
 
-__device__ __forceinline__ float value_of(const u8* codes, const u32* scales, int token, int channel) {
-    const u8* row = codes + token * VALUE_STRIDE;
+// row, scales: of a token's KV head
+__device__ __forceinline__ float value_of(const u8* row, const u32* scales, int channel) {
     if constexpr (VALUE_BITS == 16) {
         return half_low(*(const u16*)(row + channel * 2));
     } else {
-        u32 scale = scales[token * HEAD_GROUPS + channel / VALUE_GROUP];
+        u32 scale = scales[channel / VALUE_GROUP];
         return fmaf((float)code_of(row, channel), half_low(scale), half_high(scale));
     }
 }
 
-extern "C" __global__ void __launch_bounds__(128, 2) reconstruct_pages(const __grid_constant__ Args args) {
-    extern __shared__ __align__(128) u8 shared[];
-    __shared__ u32 page[TILE];
-    __shared__ int position[TILE];
-    __shared__ BasisShared of_head;
-    int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5, g = lane >> 2, t = lane & 3, kv_head = blockIdx.y;
-    i64 first = (i64)blockIdx.x * PAGE_SIZE;
-    u16* keys = args.keys + first * (HK * DH) + kv_head * DH;
-    u16* values = args.values + first * (HK * DH) + kv_head * DH;
-    u32 hot = args.hot_table[blockIdx.x];
-    if (hot != 0) {
-        const u16* from = key_plane((u8*)args.pages, hot, args.hot_offset) + kv_head * DH;
-        for (int i = tid; i < PAGE_SIZE * DH / 8; i += 128) {
-            int offset = i / (DH / 8) * (HK * DH) + i % (DH / 8) * 8;
-            *(uint4*)(keys + offset) = *(const uint4*)(from + offset);
-            *(uint4*)(values + offset) = *(const uint4*)(from + PAGE_SIZE * HK * DH + offset);
-        }
-
-        return;
+// keys, values: of the page's first token, the KV head's first channel
+__device__ __forceinline__ void copy_page(const Args& args, u32 page, int kv_head, u16* keys, u16* values) {
+    const u16* from = key_plane((u8*)args.pages, page, args.hot_offset) + kv_head * DH;
+    for (int i = threadIdx.x; i < PAGE_SIZE * DH / 8; i += 128) {
+        int offset = i / (DH / 8) * (HK * DH) + i % (DH / 8) * 8;
+        *(uint4*)(keys + offset) = *(const uint4*)(from + offset);
+        *(uint4*)(values + offset) = *(const uint4*)(from + PAGE_SIZE * HK * DH + offset);
     }
+}
 
-    u8 *latents = shared, *codes = latents + TILE * LATENT_STRIDE;
-    u32* scales = (u32*)(codes + TILE * VALUE_STRIDE);
-    if (tid < TILE) {
-        position[tid] = (int)first + tid;
-        page[tid] = args.latent_table[blockIdx.x];
-    }
-
-    __syncthreads();
-    fetch_latents(shared_address(latents), args.pages + args.latent_offset, page, position, TILE);
-    fetch_values<TILE, 128>(shared_address(codes), shared_address(scales), args.pages + args.latent_offset, page, position, TILE, kv_head);
-    commit_copies();
-    BasisPart basis;
-    load_basis(basis, args.reconstruct, kv_head);
-    load_shared(of_head, args.mean, args.reconstruct_scale, kv_head);
-    wait_copies<0>();
-    __syncthreads();
-    const u8* tile = latents;
-    if constexpr (WIDE_TILE) {
-        u8* wide = codes + TILE * (VALUE_STRIDE + SCALE_STRIDE);
-        widen_tile(wide, latents);
-        __syncthreads();
-        tile = wide;
-    }
-
-    int first_token = warp / N_WARPS * WARP_TOKENS;
-#pragma unroll
-    for (int step = 0; step < M_TILES / M_STEP; step++) {
-        float key[M_STEP][4][4];
-        rebuild_keys(key, tile, first_token / 16 + step * M_STEP, basis, of_head);
-#pragma unroll
-        for (int m = 0; m < M_STEP; m++) {
-            int token = first_token + (step * M_STEP + m) * 16 + g;
-            rotate_keys(key[m], [&](int h, int channel) {
-                return *(const float4*)(args.rope + (i64)position[token + h * 8] * (DH / 2) + channel);
-            });
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                u16* to = keys + token * (HK * DH) + group_channel(j) + t * 2;
-                *(u32*)to = narrow2(key[m][j][0], key[m][j][1]);
-                *(u32*)(to + 8 * HK * DH) = narrow2(key[m][j][2], key[m][j][3]);
-            }
-        }
-    }
-
-    for (int i = tid; i < TILE * DH / 2; i += 128) {
+__device__ __forceinline__ void unpack_values(const Args& args, u32 page, int kv_head, u16* values) {
+    const u8* layer = args.pages + args.latent_offset + (u64)page * PAGE_UNIT;
+    for (int i = threadIdx.x; i < PAGE_SIZE * DH / 2; i += 128) {
         int token = i / (DH / 2), channel = i % (DH / 2) * 2;
-        *(u32*)(values + token * (HK * DH) + channel) =
-            narrow2(value_of(codes, scales, token, channel), value_of(codes, scales, token, channel + 1));
+        const u8* row = layer + VALUE_PLANE + token * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
+        const u32* scales = (const u32*)(layer + SCALE_PLANE + token * SCALE_ROW) + kv_head * HEAD_GROUPS;
+        *(u32*)(values + token * (HK * DH) + channel) = narrow2(value_of(row, scales, channel), value_of(row, scales, channel + 1));
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(128, 1) reconstruct_pages(const __grid_constant__ Args args) {
+    extern __shared__ __align__(1024) u8 shared[];
+    __shared__ __align__(16) float bias[DH];
+    int warp = threadIdx.x >> 5, g = threadIdx.x >> 2 & 7, kv_head = blockIdx.y;
+    u32 basis = shared_address(shared), ring = basis + (BASIS_FITS ? BASIS_BYTES : 0);
+    for (int i = threadIdx.x; i < DH; i += 128)
+        bias[i] = args.bias[kv_head * DH + i];
+    if constexpr (BASIS_FITS)
+        fetch_basis<128>(basis, args.basis, kv_head);
+    commit_copies();
+    wait_copies<0>();
+    publish_basis();
+    __syncthreads();
+    for (int p = blockIdx.x; p < args.page_count; p += gridDim.x) {
+        i64 first = (i64)p * PAGE_SIZE;
+        u16* keys = args.keys + first * (HK * DH) + kv_head * DH;
+        u16* values = args.values + first * (HK * DH) + kv_head * DH;
+        if (args.hot_table[p] != 0) {
+            copy_page(args, args.hot_table[p], kv_head, keys, values);
+            continue;
+        }
+
+        u32 page = args.latent_table[p];
+        LatentRows rows;
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            set_row(rows, h, args.pages + args.latent_offset, page, warp * 16 + g + h * 8);
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            fetch_chunk(ring, c, rows);
+            commit_copies();
+        }
+
+        Keys key;
+        begin_keys(key, bias);
+        rebuild_keys<BASIS_FITS>(key, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, [](int) { commit_copies(); });
+        const float2* rope[2] = {args.rope + (first + warp * 16 + g) * (DH / 2), args.rope + (first + warp * 16 + g + 8) * (DH / 2)};
+#pragma unroll
+        for (int j = 0; j < DH / 16; j++)
+            rotate_pair(key, j, [&](int h) { return *(const float4*)(rope[h] + channel_of(j)); });
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+#pragma unroll
+            for (int j = 0; j < DH / 8; j += 4) {
+                u32 pair[4];
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    pair[i] = narrow2(key[j + i][h * 2] * args.key_scale, key[j + i][h * 2 + 1] * args.key_scale);
+                *(uint4*)(keys + (warp * 16 + g + h * 8) * (HK * DH) + channel_of(j)) = make_uint4(pair[0], pair[1], pair[2], pair[3]);
+            }
+
+        unpack_values(args, page, kv_head, values);
     }
 }

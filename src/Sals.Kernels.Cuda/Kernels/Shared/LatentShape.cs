@@ -51,8 +51,6 @@ public sealed record LatentShape
     /// <summary>LATENT_INT8: latents are int8 codes, else bf16.</summary>
     public required bool Int8 { get; init; }
 
-    /// <summary>RECONSTRUCT_INT8: keys are rebuilt from int8 codes of the basis; with int8 latents only.</summary>
-    public bool ReconstructInt8 { get; init; }
 
     /// <summary>YMAX, row stride of the selected positions: most that any length selects, rounded up to 32.</summary>
     public required int SelectedStride { get; init; }
@@ -78,7 +76,6 @@ public sealed record LatentShape
         ("VALUE_BITS", ValueBits),
         ("VALUE_GROUP", ValueGroup),
         ("LATENT_INT8", Int8 ? 1 : 0),
-        ("RECONSTRUCT_INT8", ReconstructInt8 ? 1 : 0),
         ("YMAX", SelectedStride),
     ];
 }

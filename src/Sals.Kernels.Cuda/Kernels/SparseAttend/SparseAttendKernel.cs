@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using Sals.Kernels.Cuda.Compilation;
-using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
@@ -12,13 +11,18 @@ namespace Sals.Kernels.Cuda.Kernels.SparseAttend;
 /// </summary>
 public sealed class SparseAttendKernel
 {
-    private const int Threads = 128;
-    private const int ExactStages = 2;
-    private const int ExactTokens = 16;
+    private const int MostGroups = 2;
+    private const int Tasks = 16;
+    private const int MergeThreads = 128;
+    private const int Merged = 16;
 
-    private readonly Kernel _kernel;
+    private readonly Kernel _attend;
+    private readonly Kernel _merge;
+    private readonly int _groups;
     private readonly int _sharedBytes;
+    private readonly int _mergeSharedBytes;
     private readonly int _blocks;
+    private readonly int _queryHeads;
     private readonly float _scale;
     private readonly float _ropeFactor;
     private readonly Turns _turns;
@@ -37,20 +41,26 @@ public sealed class SparseAttendKernel
         }
 
         _ropeFactor = (float)ropeFactor;
-        _kernel = module.Get("sparse_attend");
-        _sharedBytes = SharedBytes(shape);
-        _kernel.AllowShared(_sharedBytes);
-        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, _sharedBytes));
+        _attend = module.Get("sparse_attend");
+        _merge = module.Get("merge_items");
+        (_groups, _sharedBytes) = Groups(shape, _attend.ComputeCapability);
+        _attend.AllowShared(_sharedBytes);
+        _mergeSharedBytes = MergeGroups(shape) * (shape.HeadSize + 2) * sizeof(float);
+        _merge.AllowShared(_mergeSharedBytes);
+        _queryHeads = shape.QueryHeads;
+
+        // a block keeps one KV head's basis
+        _blocks = Math.Max(1, multiprocessors * Math.Max(1, _attend.BlocksPerMultiprocessor(_groups * 128, _sharedBytes)) / shape.KeyHeads) * shape.KeyHeads;
 
         // softmax runs in base 2
         _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(shape.HeadSize));
     }
 
     public static KernelProgram Program(LatentShape shape) =>
-        KernelProgram.Create<Arguments>("sparse_attend.cu", [.. shape.Defines(), ("SHARED_BYTES", SharedBytes(shape))]);
+        KernelProgram.Create<Arguments>("sparse_attend.cu", [.. shape.Defines(), ("MERGE_GROUPS", MergeGroups(shape))]);
 
     /// <param name="qkv">[B, <paramref name="stride"/>] bf16, queries [HQ, DH] after rope first.</param>
-    /// <param name="stride">Elements of a row of <paramref name="qkv"/>; even.</param>
+    /// <param name="stride">Elements of a row of <paramref name="qkv"/>, a multiple of 8.</param>
     /// <param name="inputs">As plan_step left them: position, slot and the attend list.</param>
     /// <param name="hotTable">[SLOTS + 1, MAXP]</param>
     /// <param name="latentTable">[SLOTS + 1, MAXP]</param>
@@ -59,8 +69,9 @@ public sealed class SparseAttendKernel
     /// <param name="latentOffset">Byte offset of the layer's score plane in a latent page.</param>
     /// <param name="selected">[B, YMAX], positions ascending; read for rows that need scores only.</param>
     /// <param name="basis">Of the layer.</param>
-    /// <param name="workspace">For as many entries as the attend list may hold; its tickets 0.</param>
+    /// <param name="workspace">For as many entries as the attend list may hold.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
+    /// <param name="rows">B</param>
     public void Launch(
         CudaStream stream,
         DevicePtr<ushort> qkv,
@@ -73,10 +84,11 @@ public sealed class SparseAttendKernel
         long latentOffset,
         DevicePtr<int> selected,
         in DeviceBasis basis,
-        DenseAttendKernel.Workspace workspace,
-        DevicePtr<ushort> o)
+        Workspace workspace,
+        DevicePtr<ushort> o,
+        int rows)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(stride % 2, 0, nameof(stride));
+        ArgumentOutOfRangeException.ThrowIfNotEqual(stride % 8, 0, nameof(stride));
         var arguments = new Arguments
         {
             Qkv = qkv,
@@ -89,51 +101,48 @@ public sealed class SparseAttendKernel
             LatentTable = latentTable,
             Pages = pages,
             Selected = selected,
-            Reconstruct = basis.Reconstruct,
-            ReconstructScale = basis.ReconstructScale,
-            Mean = basis.Mean,
+            Basis = basis.Image,
+            Bias = basis.Bias,
             Partial = workspace.Partial,
             PartialMl = workspace.PartialMl,
-            RunTicket = workspace.RunTicket,
-            RowTicket = workspace.RowTicket,
             O = o,
             HotOffset = checked((uint)hotOffset),
             LatentOffset = checked((uint)latentOffset),
             QkvStride = stride,
             Scale = _scale,
+            KeyScale = basis.KeyScale,
             RopeFactor = _ropeFactor,
             Turns = _turns,
         };
-        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), _sharedBytes, arguments);
+        _attend.Launch(stream, new Extent(_blocks), new Extent(_groups * 128), _sharedBytes, arguments, overlap: true);
+        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(MergeThreads), _mergeSharedBytes, arguments, overlap: true);
     }
 
-    // as the source computes it, which asserts that both agree
-    private static int SharedBytes(LatentShape shape)
+    // as the source computes them
+    private static (int Groups, int SharedBytes) Groups(LatentShape shape, int computeCapability)
     {
-        var rings = 4 * ExactStages * ExactTokens * shape.HeadSize * 2 * sizeof(ushort);
-        int fetch = FetchBytes(shape), wide = WideBytes(shape);
-        return Math.Max(rings, wide + (wide + (2 * fetch) <= 140 * 1024 ? 2 * fetch : fetch));
+        int most = LatentKeys.MostShared(computeCapability), heads = shape.QueryHeads / shape.KeyHeads;
+        var parts = 4 * heads * ((8 * ((shape.HeadSize / 8) + 4) * sizeof(float)) + 8);
+        var group = LatentKeys.RingBytes(shape) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + 16));
+        var basis = LatentKeys.BasisBytes(shape);
+        var held = basis + group <= most ? basis : 0;
+        var groups = Math.Min(MostGroups, (most - held) / group);
+        return (groups, held + (groups * group));
     }
 
-    // latents, codes and scales of a tile
-    internal static int FetchBytes(LatentShape shape) => AttendItems.Tile * (LatentStride(shape)
-        + (shape.HeadSize * shape.ValueBits / 8) + 16 + (shape.ValueBits == 16 ? 0 : shape.HeadSize / shape.ValueGroup * 4));
+    private static int MergeGroups(LatentShape shape) => (AttendItems.Most(shape, shape.MaxPages * 64) + Merged - 1) / Merged;
 
-    // int8 latents of a tile widened to bf16, where the basis stays in registers
-    internal static int WideBytes(LatentShape shape) => Widened(shape) && Chunks(shape) <= 8 ? AttendItems.Tile * WholeStride(shape) : 0;
-
-    private static bool Widened(LatentShape shape) => shape.Int8 && !shape.ReconstructInt8;
-
-    // pieces of 64 bytes of a row of the basis
-    private static int Chunks(LatentShape shape) => ((shape.Rank * (shape.ReconstructInt8 ? 1 : 2)) + 63) / 64;
-
-    // of rows that begin in different banks
-    private static int WholeStride(LatentShape shape) => (Chunks(shape) * 64) + (Chunks(shape) % 2 == 0 ? 64 : 0);
-
-    private static int LatentStride(LatentShape shape)
+    /// <summary>Results of the items of rows that have several. One serves all layers.</summary>
+    /// <param name="Partial">[ITEMS, HQ, DH]</param>
+    /// <param name="PartialMl">[ITEMS, HQ, 2]</param>
+    public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl)
     {
-        var half = Chunks(shape) * 32;
-        return Widened(shape) ? half + (half % 64 == 0 ? 32 : 0) : WholeStride(shape);
+        /// <summary>Bytes in an arena for an attend list of at most <paramref name="items"/> entries.</summary>
+        public static long Bytes(LatentShape shape, int items) =>
+            DeviceArena.SizeOf<float>((long)items * shape.QueryHeads * shape.HeadSize) + DeviceArena.SizeOf<float>((long)items * shape.QueryHeads * 2);
+
+        public static Workspace Take(DeviceArena arena, LatentShape shape, int items) =>
+            new(arena.Take<float>((long)items * shape.QueryHeads * shape.HeadSize), arena.Take<float>((long)items * shape.QueryHeads * 2));
     }
 
     private struct Arguments
@@ -148,18 +157,16 @@ public sealed class SparseAttendKernel
         public DevicePtr<uint> LatentTable;
         public DevicePtr<byte> Pages;
         public DevicePtr<int> Selected;
-        public DevicePtr<byte> Reconstruct;
-        public DevicePtr<float> ReconstructScale;
-        public DevicePtr<float> Mean;
+        public DevicePtr<byte> Basis;
+        public DevicePtr<float> Bias;
         public DevicePtr<float> Partial;
         public DevicePtr<float> PartialMl;
-        public DevicePtr<int> RunTicket;
-        public DevicePtr<int> RowTicket;
         public DevicePtr<ushort> O;
         public uint HotOffset;
         public uint LatentOffset;
         public int QkvStride;
         public float Scale;
+        public float KeyScale;
         public float RopeFactor;
         public Turns Turns;
     }

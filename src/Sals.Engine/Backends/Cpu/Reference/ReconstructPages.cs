@@ -24,7 +24,7 @@ internal static class ReconstructPages
             Read(planes, t, basis, layout, t, latents, values);
         }
 
-        Keys(latents, positions, rope, basis, layout.Spec.ReconstructInt8, keys);
+        Keys(latents, positions, rope, basis, keys);
     }
 
     /// <summary>Latent and value of token <paramref name="t"/> of a page to row <paramref name="row"/> of the operands.</summary>
@@ -47,9 +47,8 @@ internal static class ReconstructPages
     /// <summary>keys[t] = rope(U latents[t] + mean) at positions[t]; each key depends on its own latent only.</summary>
     /// <param name="latents">[n, R]</param>
     /// <param name="positions">[n]</param>
-    /// <param name="codes">U as its int8 codes stand for it, <see cref="LatentSpec.ReconstructInt8"/>.</param>
     /// <param name="keys">[n, HK, DH]</param>
-    public static void Keys(ReadOnlySpan<float> latents, ReadOnlySpan<int> positions, RopeTable rope, LatentBasisLayer basis, bool codes, Span<float> keys)
+    public static void Keys(ReadOnlySpan<float> latents, ReadOnlySpan<int> positions, RopeTable rope, LatentBasisLayer basis, Span<float> keys)
     {
         var width = basis.Width;
         for (var t = 0; t < positions.Length; t++)
@@ -60,7 +59,7 @@ internal static class ReconstructPages
         for (var first = 0; first < width; first += MatMul.Width)
         {
             MatMul.Run(
-                latents, basis.Rank, positions.Length, basis.Panel(first / MatMul.Width, codes), basis.Rank, keys[first..], width, Math.Min(MatMul.Width, width - first), add: true);
+                latents, basis.Rank, positions.Length, basis.Panel(first / MatMul.Width), basis.Rank, keys[first..], width, Math.Min(MatMul.Width, width - first), add: true);
         }
 
         for (var t = 0; t < positions.Length; t++)

@@ -53,7 +53,7 @@ internal static class SparseAttend
                 ReconstructPages.Read(planes, t, basis, layout, n, latents, values);
             }
 
-            ReconstructPages.Keys(latents, positions, rope, basis, layout.Spec.ReconstructInt8, keys);
+            ReconstructPages.Keys(latents, positions, rope, basis, keys);
             Attend(q, keys, values, positions.Length, basis.Width, rope.HeadSize, scores, part);
         }
         else

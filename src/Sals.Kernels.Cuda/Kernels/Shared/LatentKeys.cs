@@ -1,0 +1,20 @@
+namespace Sals.Kernels.Cuda.Kernels.Shared;
+
+/// <summary>Shared memory of kernels that rebuild keys, as <c>latent_keys.cuh</c> counts it.</summary>
+internal static class LatentKeys
+{
+    /// <summary>BASIS_BYTES: one KV head's part of a <see cref="BasisImage"/>.</summary>
+    public static int BasisBytes(LatentShape shape) => checked((int)BasisImage.BytesOf(1, shape.HeadSize, shape.Rank));
+
+    /// <summary>RING_BYTES: latents of a warpgroup's 64 tokens.</summary>
+    public static int RingBytes(LatentShape shape) => ((shape.Rank * (shape.Int8 ? 1 : 2)) + 63) / 64 * 64 * 64;
+
+    /// <summary>MOST_SHARED: what a block may ask for.</summary>
+    /// <param name="computeCapability">10 * major + minor.</param>
+    public static int MostShared(int computeCapability) => computeCapability switch
+    {
+        >= 90 => 226 * 1024,
+        86 or 89 => 98 * 1024,
+        _ => 162 * 1024,
+    };
+}

@@ -1,0 +1,201 @@
+// Keys of 64 latent tokens and one KV head, before rope, by a warpgroup: four warps, 16 tokens each. Nothing is exchanged between threads: each copies
+// the pieces of latents that its own registers need, widens them and multiplies by the basis in shared memory.
+// A latent row is cut into chunks of 64 bytes, of which lane (g, t) holds bytes 16 t.. of tokens g and g + 8: the contraction runs in the order in which
+// these deliver it, and so are the columns of the basis ordered (in C#: BasisImage). Codes are widened to fp16 exactly and meet a basis in fp16, whose
+// power of two is undone by the caller; bf16 latents meet a basis in bf16.
+// Constants: those of latent_page.cuh.
+#pragma once
+#include "half.cuh"
+#include "latent_page.cuh"
+#include "matrix.cuh"
+#if __CUDA_ARCH_FEAT_SM90_ALL
+#include "warpgroup.cuh"
+#endif
+
+constexpr int CHUNKS = (R * LATENT_BYTES + 63) / 64;
+constexpr int CHUNK_STEPS = LATENT_INT8 ? 4 : 2;  // matrix instructions of 16 coordinates
+constexpr int BASIS_BLOCKS = (R + 63) / 64;       // of 64 coordinates: [DH, 64] with 16-byte pieces of row r permuted by XOR with r % 8
+constexpr int BASIS_BLOCK_BYTES = DH * 128;
+constexpr int BASIS_BYTES = BASIS_BLOCKS * BASIS_BLOCK_BYTES;  // of one KV head
+constexpr int RING_BYTES = CHUNKS * 64 * 64;                   // latents of the warpgroup's tokens
+static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
+
+// k[j]: channels channel_of(j), + 1 of tokens g (elements 0, 1) and g + 8 (2, 3) of the warp's sixteen. Registers j and j + DH / 16 are rotary pairs.
+typedef float Keys[DH / 8][4];
+
+__device__ __forceinline__ int channel_of(int j) {
+    int t = threadIdx.x & 3;
+    return j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2;
+}
+
+// Where a lane's pieces of the latents of tokens g and g + 8 of a warp begin; `rest` is SCORE_ROW bytes ahead of the second plane's row, so that both take
+// the chunk's place in the row.
+struct LatentRows {
+    const u8* score[2];
+    const u8* rest[2];
+};
+
+// layer: of page 0; page: id; token: of the page
+__device__ __forceinline__ void set_row(LatentRows& rows, int h, const u8* layer, u32 page, u32 token) {
+    const u8* base = layer + (u64)page * PAGE_UNIT + (threadIdx.x & 3) * 16;
+    rows.score[h] = base + token * SCORE_ROW;
+    rows.rest[h] = base + REST_PLANE + token * REST_ROW - SCORE_ROW;
+}
+
+// Starts copying chunk c of the thread's rows to its own place in the warpgroup's ring.
+__device__ __forceinline__ void fetch_chunk(u32 ring, int c, const LatentRows& rows) {
+    int column = (threadIdx.x & 3) * 16;
+    bool inside = R * LATENT_BYTES % 64 == 0 || c * 64 + column < R * LATENT_BYTES;
+    bool scored = SCORE_ROW % 64 == 0 ? c * 64 < SCORE_ROW : c * 64 + column < SCORE_ROW;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        u32 to = ring + (c * 2 + h) * 2048 + (threadIdx.x & 127) * 16;
+        copy16_async(to, inside ? (scored ? rows.score[h] : rows.rest[h]) + c * 64 : rows.score[h], inside ? 16 : 0);
+    }
+}
+
+__device__ __forceinline__ uint4 load_piece(u32 address) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
+    return v;
+}
+
+// four int8 to four fp16, exactly, and 1152 too large, which the caller's bias takes back
+__device__ __forceinline__ void widen_codes(u32 codes, u32& low, u32& high) {
+    u32 biased = codes ^ 0x80808080u;
+    // volatile: operands of a warpgroup's product have to be there before it begins
+    asm volatile("prmt.b32 %0, %1, %2, 0x4140;" : "=r"(low) : "r"(biased), "r"(0x64646464u));
+    asm volatile("prmt.b32 %0, %1, %2, 0x4342;" : "=r"(high) : "r"(biased), "r"(0x64646464u));
+}
+
+// Left operands of a chunk's steps.
+__device__ __forceinline__ void load_chunk(u32 ring, int c, u32 (&a)[CHUNK_STEPS][4]) {
+    u32 from = ring + c * 4096 + (threadIdx.x & 127) * 16;
+    uint4 x = load_piece(from), y = load_piece(from + 2048);
+    u32 top[4] = {x.x, x.y, x.z, x.w}, bottom[4] = {y.x, y.y, y.z, y.w};
+#pragma unroll
+    for (int s = 0; s < CHUNK_STEPS; s++) {
+        if constexpr (LATENT_INT8) {
+            widen_codes(top[s], a[s][0], a[s][2]);
+            widen_codes(bottom[s], a[s][1], a[s][3]);
+        } else {
+            a[s][0] = top[s * 2], a[s][2] = top[s * 2 + 1];
+            a[s][1] = bottom[s * 2], a[s][3] = bottom[s * 2 + 1];
+        }
+    }
+}
+
+// keys += latents U^T, by all four warps. ahead(c) is called when chunk c of the ring is free again; it commits one group of copies. No more than CHUNKS - 1
+// groups may be younger than that of chunk 0. basis: shared image of the KV head, or, !SHARED, in device memory.
+template <bool SHARED, typename Ahead>
+__device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_shared, const u8* basis, Ahead ahead) {
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    if constexpr (SHARED) {
+        u32 a[2][CHUNK_STEPS][4];
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            wait_copies<CHUNKS - 1>();
+            load_chunk(ring, c, a[c & 1]);
+            ahead(c);
+            wg_begin();
+#pragma unroll
+            for (int s = 0; s < CHUNK_STEPS; s++) {
+                int step = c * CHUNK_STEPS + s;
+                u64 b = matrix_descriptor(basis_shared + step / 4 * BASIS_BLOCK_BYTES + step % 4 * 32, 16);
+                if constexpr (LATENT_INT8)
+                    wg_multiply_add_rows_half(keys, a[c & 1][s], b);
+                else
+                    wg_multiply_add_rows_bf16(keys, a[c & 1][s], b);
+            }
+
+            wg_commit();
+            wg_wait<1>();  // the registers of the chunk before are free
+        }
+
+        wg_wait<0>();
+        return;
+    }
+#endif
+    int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+#pragma unroll 1
+    for (int c = 0; c < CHUNKS; c++) {
+        u32 a[CHUNK_STEPS][4];
+        wait_copies<CHUNKS - 1>();
+        load_chunk(ring, c, a);
+        ahead(c);
+#pragma unroll
+        for (int s = 0; s < CHUNK_STEPS; s++) {
+            int step = c * CHUNK_STEPS + s, block = step / 4 * BASIS_BLOCK_BYTES, piece = step % 4 * 2;
+#pragma unroll
+            for (int j = 0; j < DH / 8; j += 2) {
+                u32 b[4];  // columns 8 j.., coordinates 0..7 and 8..15, then columns 8 (j + 1)..
+                if constexpr (SHARED) {
+                    int row = j * 8 + (lane & 7) + (lane >> 4) * 8;
+                    load_tiles(b, basis_shared + block + row * 128 + (((piece + (lane >> 3 & 1)) ^ (row & 7)) << 4));
+                } else {
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        int row = (j + (i >> 1)) * 8 + g;
+                        b[i] = __ldg((const u32*)(basis + block + row * 128 + (((piece + (i & 1)) ^ (row & 7)) << 4)) + t);
+                    }
+                }
+
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    if constexpr (LATENT_INT8)
+                        multiply_add_half(keys[j + i], a[s], b[i * 2], b[i * 2 + 1]);
+                    else
+                        multiply_add(keys[j + i], a[s][0], a[s][1], a[s][2], a[s][3], b[i * 2], b[i * 2 + 1]);
+                }
+            }
+        }
+    }
+}
+
+// Rotates registers j and j + DH / 16 of the warp's keys. turn(h): (cos, sin) of channel_of(j) and of the next at the position of token g + 8 h
+template <typename Turn>
+__device__ __forceinline__ void rotate_pair(Keys& keys, int j, Turn turn) {
+    constexpr int OTHER = DH / 16;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float4 by = turn(h);
+        float a = keys[j][h * 2], b = keys[j + OTHER][h * 2];
+        keys[j][h * 2] = a * by.x - b * by.y;
+        keys[j + OTHER][h * 2] = b * by.x + a * by.y;
+        a = keys[j][h * 2 + 1], b = keys[j + OTHER][h * 2 + 1];
+        keys[j][h * 2 + 1] = a * by.z - b * by.w;
+        keys[j + OTHER][h * 2 + 1] = b * by.z + a * by.w;
+    }
+}
+
+// keys = bias, rows of all tokens alike; bias [DH]
+__device__ __forceinline__ void begin_keys(Keys& keys, const float* bias) {
+#pragma unroll
+    for (int j = 0; j < DH / 8; j += 2) {
+        float4 v = *(const float4*)(bias + channel_of(j));
+        keys[j][0] = keys[j][2] = v.x, keys[j][1] = keys[j][3] = v.y;
+        keys[j + 1][0] = keys[j + 1][2] = v.z, keys[j + 1][1] = keys[j + 1][3] = v.w;
+    }
+}
+
+// Starts copying one KV head's basis by the whole block; before products read it: wait_copies, publish_basis, a barrier.
+template <int THREADS>
+__device__ __forceinline__ void fetch_basis(u32 to, const u8* image, int kv_head) {
+    for (int i = threadIdx.x * 16; i < BASIS_BYTES; i += THREADS * 16)
+        copy16_async(to + i, image + (i64)kv_head * BASIS_BYTES + i, 16);
+}
+
+__device__ __forceinline__ void publish_basis() {
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    publish_shared();
+#endif
+}
+
+// shared memory that a block may ask for. In C#: LatentKeys
+#if __CUDA_ARCH__ >= 900
+constexpr int MOST_SHARED = 226 * 1024;
+#elif __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
+constexpr int MOST_SHARED = 98 * 1024;
+#else
+constexpr int MOST_SHARED = 162 * 1024;
+#endif

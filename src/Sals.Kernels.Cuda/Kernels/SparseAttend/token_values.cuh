@@ -1,0 +1,132 @@
+// Values as left operands of the matrix instructions that weigh them: all channels of a KV head by 16 tokens of a warp, straight from memory to registers.
+// Lane (g, t) holds tokens 2 t, 2 t + 1, 8 + 2 t and 9 + 2 t of channels LANE_CHANNELS g.., so a token's share of a lane is contiguous, and so are, in
+// the result, a lane's channels of the query heads 2 t and 2 t + 1: half the instructions and accumulators of the other way round.
+// Codes become fp16 as (1024 + code) scale - 1024 scale, exactly but for the last rounding; their zeros are weighed apart, one row for each lane g.
+#pragma once
+#include "bf16.cuh"
+#include "half.cuh"
+#include "latent_page.cuh"
+#include "matrix.cuh"
+
+constexpr int LANE_CHANNELS = DH / 8;
+
+// o[i]: channel LANE_CHANNELS g + 2 i of query heads 2 t and 2 t + 1, then the next channel of both
+typedef float Weighed[LANE_CHANNELS / 2][4];
+
+__device__ __forceinline__ u32 low_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x5410); }
+__device__ __forceinline__ u32 high_halves(u32 a, u32 b) { return __byte_perm(a, b, 0x7632); }
+
+// token i of the lane, of the warp's sixteen
+__device__ __forceinline__ int lane_token(int i) { return (threadIdx.x & 3) * 2 + (i & 1) + (i >> 1) * 8; }
+
+// 16-bit values of the lane's four tokens.
+struct WholeValues {
+    u32 pair[4][LANE_CHANNELS / 2];  // of adjacent channels
+};
+
+// row: of token i, at the head's first channel
+__device__ __forceinline__ void load_whole(WholeValues& values, int i, const u16* row) {
+    const uint4* from = (const uint4*)(row + (threadIdx.x >> 2 & 7) * LANE_CHANNELS);
+#pragma unroll
+    for (int k = 0; k < LANE_CHANNELS / 8; k++) {
+        uint4 v = load_stream(from + k);
+        values.pair[i][k * 4] = v.x, values.pair[i][k * 4 + 1] = v.y, values.pair[i][k * 4 + 2] = v.z, values.pair[i][k * 4 + 3] = v.w;
+    }
+}
+
+// p0, p1: weights of tokens (2 t, 2 t + 1) and (8 + 2 t, 9 + 2 t) by head g, in the values' format
+template <bool HALF>
+__device__ __forceinline__ void weigh_whole(Weighed& o, const WholeValues& values, u32 p0, u32 p1) {
+#pragma unroll
+    for (int k = 0; k < LANE_CHANNELS / 2; k++) {
+        u32 a = values.pair[0][k], b = values.pair[1][k], c = values.pair[2][k], d = values.pair[3][k];
+        u32 v[4] = {low_halves(a, b), high_halves(a, b), low_halves(c, d), high_halves(c, d)};
+        if constexpr (HALF)
+            multiply_add_half(o[k], v, p0, p1);
+        else
+            multiply_add(o[k], v[0], v[1], v[2], v[3], p0, p1);
+    }
+}
+
+constexpr int CODE_WORDS = VALUE_BITS == 4 && DH == 128 ? 2 : 1;  // of a lane; 3 bits: of their lower two
+
+// Codes of the lane's four tokens, and (fp16 scale, fp16 zero) of its group of channels.
+struct CodedValues {
+    u32 word[4][CODE_WORDS];
+    u32 third[4];  // 3 bits: their third
+    u32 scale[4];
+};
+
+// codes, scales: of token i, at the head's first
+__device__ __forceinline__ void load_coded(CodedValues& values, int i, const u8* codes, const u8* scales) {
+    int g = threadIdx.x >> 2 & 7;
+    values.scale[i] = __ldg((const u32*)scales + (VALUE_BITS == 16 ? 0 : g * LANE_CHANNELS / VALUE_GROUP));
+    if constexpr (CODE_WORDS == 2) {
+        uint2 v = __ldg((const uint2*)codes + g);
+        values.word[i][0] = v.x, values.word[i][CODE_WORDS - 1] = v.y;
+    } else if constexpr (VALUE_BITS == 4) {
+        values.word[i][0] = __ldg((const u32*)codes + g);
+    } else if constexpr (VALUE_BITS == 2) {
+        values.word[i][0] = __ldg((const u32*)codes + g * LANE_CHANNELS / 16) >> (DH == 64 ? (g & 1) * 8 : 0);
+    } else {
+        int channel = g * LANE_CHANNELS % 32;
+        const u32* of_group = (const u32*)codes + g * LANE_CHANNELS / 32 * 3;
+        values.word[i][0] = __ldg(of_group + channel / 16) >> (channel % 16);
+        values.third[i] = __ldg(of_group + 2) >> (channel / 2);
+    }
+}
+
+// so that 1024 scales stay within fp16: scales of up to 1,023
+constexpr float VALUE_SHRINK = 1.f / 16.f;
+
+__device__ __forceinline__ u32 multiply_add2(u32 a, u32 b, u32 c) {
+    u32 d;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
+// o = what the sixteen weigh, not added to; p0, p1: as weigh_whole has them, fp16
+__device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& values, u32 p0, u32 p1) {
+    constexpr int FIELD = VALUE_BITS == 4 ? 4 : 2, WORD_CHANNELS = 32 / FIELD;
+    constexpr u32 MASK = VALUE_BITS == 4 ? 0x000f000fu : 0x00030003u;
+    u32 scale[2], back[2], even[2][CODE_WORDS], odd[2][CODE_WORDS], even_third[2], odd_third[2];
+    float zeros[4];
+    u32 zero[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        u32 pair = low_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
+        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scale[i]) : "r"(pair), "r"(0x2c002c00u));  // VALUE_SHRINK
+        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(back[i]) : "r"(scale[i]), "r"(0xe400e400u));  // -1024
+        zero[i] = high_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
+#pragma unroll
+        for (int w = 0; w < CODE_WORDS; w++) {
+            even[i][w] = low_halves(values.word[i * 2][w], values.word[i * 2 + 1][w]);
+            odd[i][w] = high_halves(values.word[i * 2][w], values.word[i * 2 + 1][w]);
+        }
+
+        if constexpr (VALUE_BITS == 3) {
+            even_third[i] = low_halves(values.third[i * 2], values.third[i * 2 + 1]);
+            odd_third[i] = high_halves(values.third[i * 2], values.third[i * 2 + 1]);
+        }
+    }
+
+    u32 rows[4] = {zero[0], 0, zero[1], 0};
+    multiply_half(zeros, rows, p0, p1);
+#pragma unroll
+    for (int k = 0; k < LANE_CHANNELS / 2; k++) {
+        u32 v[4];  // the even channel of tokens 0 and 1, the odd one, both of tokens 2 and 3
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int word = k * 2 / WORD_CHANNELS, field = k % (WORD_CHANNELS / 2);
+            u32 code = (i % 2 ? odd : even)[i / 2][word] >> (field * FIELD) & MASK;
+            if constexpr (VALUE_BITS == 3)
+                code |= ((i % 2 ? odd_third : even_third)[i / 2] >> field & 0x00010001u) << 2;
+            v[i] = multiply_add2(code | 0x64006400u, scale[i / 2], back[i / 2]);
+        }
+
+        multiply_half(o[k], v, p0, p1);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            o[k][e] = fmaf(o[k][e], 1.f / VALUE_SHRINK, zeros[e % 2]);
+    }
+}
