@@ -106,7 +106,7 @@ public class KernelTimings
             var bytes = 4.0 * rows * length * kv * dh;
             var copies = (int)Math.Max(1, (1L << 32) / (bytes + (pageUnits * 4096)));
             var time = Time(gpu, i => kernel.Launch(
-                gpu.Stream, noise + (1L << 31), inputs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), 0, workspace, o, rows));
+                gpu.Stream, noise + (1L << 31), inputs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), default, workspace, o, rows));
             Line($"dense_attend {heads}/{kv} heads, {rows} x {length}: {time * 1e3:F1} us, {bytes / time / 1e9:F2} TB/s, {bytes / time / ceiling:P0} of copy");
         }
     }

@@ -17,7 +17,7 @@ public class CudaBenchTests
     [GpuTheory]
     [InlineData("dense")]
     [InlineData("sals-25", "dense_below=256", "critical=96")]
-    [InlineData("sals-12.5", "dense_below=256", "critical=96", "latent_format=int8", "centred=true")]
+    [InlineData("sals-12.5", "dense_below=256", "critical=96", "latent_format=int8", "dense_format=int8")]
     public void Step_holds_the_pages_of_its_rows_and_times_its_launches(string preset, params string[] settings)
     {
         var model = Model();

@@ -36,6 +36,8 @@ public class CudaSparseTests
             data.Add("qwen2-bias-d64", "sals-12.5", "latent_format=int8");
             data.Add("qwen3-qknorm-d128", "sals-25", "latent_format=bf16");
             data.Add("qwen3-qknorm-d128", "sals-12.5", "latent_format=int8");
+            data.Add("llama2-mha-d64", "sals-12.5", "latent_format=int8 dense_format=int8");
+            data.Add("mistral-gqa-d128", "sals-25", "latent_format=int8 dense_format=int8");
             data.Add("mistral-gqa-d128", "sals-25", "latent_format=bf16 value_bits=3");
             data.Add("llama2-mha-d64", "sals-25", "latent_format=bf16 value_bits=16");
             return data;
@@ -48,7 +50,21 @@ public class CudaSparseTests
     {
         using var model = Open(name);
         var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "critical=40", .. setting.Split(' ')], model.Config);
-        var basis = CalibratedBasis.Of(model.Weights, spec);
+        Compare(name, model, spec, CalibratedBasis.Of(model.Weights, spec), setting);
+    }
+
+    /// <summary>Every layer dense, with int8 keys and values: what decode appends, what a prompt stores, and a cached prefix.</summary>
+    [GpuTheory]
+    [InlineData("llama2-mha-d64")]
+    [InlineData("mistral-gqa-d128")]
+    public void Int8_keys_and_values_are_the_cpu_s_as_far_as_rounding_goes(string name)
+    {
+        using var model = Open(name);
+        Compare(name, model, LatentSpecParser.Parse("dense", ["dense_format=int8"], model.Config), null, "dense_format=int8");
+    }
+
+    private static void Compare(string name, ModelFolder model, LatentSpec spec, LatentBasis? basis, string setting)
+    {
         var exact = OnCpu(model.Weights, spec, basis);
         var rounded = OnCpu(Bf16Weights.Of(model.Weights), spec, basis);
         var cuda = OnCuda(model.Weights, spec, basis);

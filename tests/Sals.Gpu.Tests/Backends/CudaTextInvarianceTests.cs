@@ -21,7 +21,7 @@ public class CudaTextInvarianceTests
 
     private static readonly ModelConfig Config = TinyModel.Config(maxModelLength: Length) with { HiddenSize = 96, HeadSize = 64, IntermediateSize = 160, LayerCount = 4 };
 
-    public static TheoryData<string> Caches => ["dense", "sals-25", "sals-12.5"];
+    public static TheoryData<string> Caches => ["dense", "sals-25", "sals-12.5 dense_format=int8"];
 
     [Theory]
     [InlineData("dense", false)]
@@ -216,7 +216,9 @@ public class CudaTextInvarianceTests
     {
         Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
         using var weights = TinyModel.Build(Config, type: ElementType.BFloat16);
-        var spec = LatentSpecParser.Parse(cache, cache == "dense" ? [] : ["dense_below=0", "critical=48", cache == "sals-25" ? "latent_format=bf16" : "latent_format=int8"], Config);
+        var words = cache.Split(' ');
+        string[] settings = cache == "dense" ? [] : ["dense_below=0", "critical=48", cache == "sals-25" ? "latent_format=bf16" : "latent_format=int8"];
+        var spec = LatentSpecParser.Parse(words[0], [.. words[1..], .. settings], Config);
         var layout = new PageLayout(Config, spec, ElementType.BFloat16);
         return new CudaBackend(weights, new CudaBackendOptions
         {

@@ -17,16 +17,17 @@ public class SparseTextTests
     private const int Longest = 2048;
 
     [GpuTheory]
-    [InlineData("sals-25")]
-    [InlineData("sals-12.5")]
-    public void Greedy_text_of_the_embedded_model_is_the_cpu_s_but_for_near_ties(string preset)
+    [InlineData("sals-25", "latent_format=bf16")]
+    [InlineData("sals-12.5", "latent_format=bf16")]
+    [InlineData("sals-12.5", "dense_format=int8")]
+    public void Greedy_text_of_the_embedded_model_is_the_cpu_s_but_for_near_ties(string preset, string setting)
     {
         var root = GoldenTextTests.Root();
         var folder = Path.Combine(root, "src", "Sals.Server", "EmbeddedModel");
         var basisFile = Path.Combine(folder, "sals-basis.safetensors");
         Assert.SkipUnless(File.Exists(basisFile), $"{basisFile} is missing");
         using var model = ModelFolder.Open(folder);
-        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", "latent_format=bf16"], model.Config);
+        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", setting], model.Config);
         var basis = LatentBasisFile.Read(basisFile, spec, model.Config, ModelFingerprint.Of(model.Weights));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(root, "tests", "golden", "sals-tiny", "golden.json")));
         foreach (var prompt in golden.RootElement.GetProperty("prompts").EnumerateArray().Select(p => p.GetProperty("ids").EnumerateArray().Select(e => e.GetInt32()).ToArray()))

@@ -1,3 +1,4 @@
+using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.Shared;
@@ -46,14 +47,25 @@ public class DenseAttendKernelTests
     public void Blocks_take_many_items_of_few_heads() =>
         Case(headSize: 64, queryHeads: 32, keyHeads: 8).Lengths([.. Enumerable.Range(0, 12).Select(i => 6000 - (i * 411))]).MatchesReference();
 
-    [GpuFact]
-    public void Row_is_the_same_bits_in_every_batch()
+    [GpuTheory]
+    [InlineData(64, 8, 4)]
+    [InlineData(64, 14, 2)]
+    [InlineData(128, 32, 8)]
+    [InlineData(128, 4, 4)]
+    [InlineData(128, 8, 1)]
+    public void Int8_codes_are_read_as_what_they_stand_for(int headSize, int queryHeads, int keyHeads) =>
+        Case(headSize, queryHeads, keyHeads).Int8().Lengths(1, 4096, 17, 64, 67, 257, 9000).MatchesReference();
+
+    [GpuTheory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Row_is_the_same_bits_in_every_batch(bool int8)
     {
         using var gpu = Gpu.Open();
-        var together = new Setup(gpu, 128, 8, 2, [700, 1, 5000, 64, 2049], seed: 7);
+        var together = new Setup(gpu, 128, 8, 2, [700, 1, 5000, 64, 2049], seed: 7, int8);
         var all = together.Run();
         var width = 8 * 128;
-        var alone = new Setup(gpu, 128, 8, 2, [700], seed: 7).Run();
+        var alone = new Setup(gpu, 128, 8, 2, [700], seed: 7, int8).Run();
         Close.Exactly(alone, all.AsSpan(0, width), "row 0");
 
         // a second run over the same workspace: the tickets must be back at zero
@@ -65,6 +77,13 @@ public class DenseAttendKernelTests
     private sealed class Tester(int headSize, int queryHeads, int keyHeads)
     {
         private int[] _lengths = [];
+        private bool _int8;
+
+        public Tester Int8()
+        {
+            _int8 = true;
+            return this;
+        }
 
         public Tester Lengths(params int[] lengths)
         {
@@ -75,7 +94,7 @@ public class DenseAttendKernelTests
         public void MatchesReference()
         {
             using var gpu = Gpu.Open();
-            var test = new Setup(gpu, headSize, queryHeads, keyHeads, _lengths, Random.Shared.Next());
+            var test = new Setup(gpu, headSize, queryHeads, keyHeads, _lengths, Random.Shared.Next(), _int8);
             var expected = test.Expected();
 
             // probabilities are rounded to bf16 (2^-9 relative) before the product with V, the result once more
@@ -98,6 +117,7 @@ public class DenseAttendKernelTests
         private readonly float[][] _keys;
         private readonly float[][] _values;
         private readonly DevicePtr<ushort> _deviceQkv;
+        private readonly PlaneOffsets _planes;
         private readonly DevicePtr<uint> _table;
         private readonly DevicePtr<byte> _pages;
         private readonly DenseAttendKernel.Workspace _workspace;
@@ -105,14 +125,14 @@ public class DenseAttendKernelTests
         private readonly StepInputs _inputs;
         private readonly DevicePtr<StepRow> _rows;
 
-        public Setup(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, int[] lengths, int seed)
+        public Setup(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, int[] lengths, int seed, bool int8 = false)
         {
             (_gpu, _headSize, _queryHeads, _keyHeads, _lengths, Seed) = (gpu, headSize, queryHeads, keyHeads, lengths, seed);
             var random = new Random(seed);
             var slots = lengths.Length;
             var pagesOf = lengths.Select(l => (l + P - 1) / P).ToArray();
             var maxPages = pagesOf.Max() + 1;
-            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages)), headSize, queryHeads, keyHeads, gpu.Device.Multiprocessors);
+            _kernel = new DenseAttendKernel(gpu.Load(DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages, int8)), headSize, queryHeads, keyHeads, gpu.Device.Multiprocessors, int8);
             _plan = new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, 100)));
             var width = keyHeads * headSize;
             var qkvWidth = (queryHeads + (2 * keyHeads)) * headSize;
@@ -122,8 +142,9 @@ public class DenseAttendKernelTests
             _values = [.. lengths.Select((l, s) => Normal(new Random(seed + 2000 + s), l * width, 1))];
             _deviceQkv = gpu.Upload<ushort>(Bf16.Narrow(_qkv));
 
-            var planeBytes = P * width * 2;
-            var pageBytes = (((LayerOffset + (2 * planeBytes)) / 4096) + 1) * 4096;
+            var planeBytes = P * width * (int8 ? 1 : 2);
+            _planes = new PlaneOffsets(LayerOffset, int8 ? LayerOffset + (2 * planeBytes) : 0);
+            var pageBytes = (((LayerOffset + (2 * planeBytes) + (int8 ? 4 * P * keyHeads : 0)) / 4096) + 1) * 4096;
             var count = pagesOf.Sum();
             var order = Enumerable.Range(1, count).ToArray();
             random.Shuffle(order);
@@ -138,6 +159,13 @@ public class DenseAttendKernelTests
                     var at = order[next++] * pageBytes;
                     table[(s * maxPages) + p] = (uint)(at / 4096);
                     var tokens = Math.Min(P, lengths[s] - (p * P));
+                    if (int8)
+                    {
+                        Code(bytes, at, isValue: false, _keys[s].AsSpan(p * P * width, tokens * width));
+                        Code(bytes, at, isValue: true, _values[s].AsSpan(p * P * width, tokens * width));
+                        continue;
+                    }
+
                     Buffer.BlockCopy(Bf16.Narrow(_keys[s].AsSpan(p * P * width, tokens * width)), 0, bytes, at + LayerOffset, tokens * width * 2);
                     Buffer.BlockCopy(Bf16.Narrow(_values[s].AsSpan(p * P * width, tokens * width)), 0, bytes, at + LayerOffset + planeBytes, tokens * width * 2);
                 }
@@ -165,8 +193,23 @@ public class DenseAttendKernelTests
             _plan.Launch(_gpu.Stream, _rows, _length, _length, default, sampling, _inputs, _lengths.Length);
             var size = _lengths.Length * _queryHeads * _headSize;
             var o = _gpu.Poisoned<ushort>(size);
-            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, LayerOffset, _workspace, o, _lengths.Length);
+            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, _planes, _workspace, o, _lengths.Length);
             return _gpu.DownloadBf16(o, size);
+        }
+
+        /// <summary>Puts tokens into a page as codes and replaces them by what these stand for.</summary>
+        private void Code(byte[] bytes, int page, bool isValue, Span<float> tokens)
+        {
+            var codes = new sbyte[_headSize];
+            for (var i = 0; i * _headSize < tokens.Length; i++)
+            {
+                var row = tokens.Slice(i * _headSize, _headSize);
+                var peak = HeadCodes.Quantise(row, codes);
+                HeadCodes.Dequantise(codes, peak, row);
+                var (t, head) = Math.DivRem(i, _keyHeads);
+                Buffer.BlockCopy(codes, 0, bytes, page + LayerOffset + ((((isValue ? P : 0) + t) * _keyHeads) + head) * _headSize, _headSize);
+                BitConverter.TryWriteBytes(bytes.AsSpan(page + (int)_planes.Peaks + (((((isValue ? _keyHeads : 0) + head) * P) + t) * 2)), peak);
+            }
         }
 
         public float[] Expected()

@@ -85,6 +85,7 @@ public class EveryKernelTests
         yield return RandomFillKernel.Program();
         yield return CeilingKernel.Program();
         yield return DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages);
+        yield return DenseAttendKernel.Program(headSize, queryHeads, keyHeads, maxPages, int8: true);
         yield return PrefillAttendKernel.Program(headSize, queryHeads, keyHeads);
         yield return KeyCovarianceKernel.Program(headSize, queryHeads, keyHeads);
         yield return SampleTokenKernel.Program(slots, vocabulary, vocabulary - 3);

@@ -56,7 +56,7 @@ public sealed class CudaBackend : IStepBackend
             var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
             var cache = new KernelCache(options.KernelCacheFolder);
             var latent = options.Spec.IsDense ? null : CudaSparse.ShapeOf(_model, options.Spec, length);
-            var kernels = Own(new CudaKernels(device, cache, _model, slots, maxPages, sampleable, latent));
+            var kernels = Own(new CudaKernels(device, cache, _model, slots, maxPages, sampleable, options.Spec.DenseInt8, latent));
             var lanes = LaneLengths(length);
             var words = CudaBudget.Words(slots, length);
             var uploaded = Own(new CudaWeights(_stream, device, cache, weights, options.Spec, options.Basis, options.LoadProgress));
@@ -120,8 +120,7 @@ public sealed class CudaBackend : IStepBackend
 
     /// <summary>Why the kernels cannot keep a cache; null when they can.</summary>
     public static string? Unsupported(LatentSpec spec, ModelConfig model) =>
-        spec.DenseInt8 ? "dense_format=int8: the CUDA backend keeps the layers that are never compressed exactly."
-        : spec.IsDense ? null
+        spec.IsDense ? null
         : spec.LatentFormat is LatentFormat.Float32 or LatentFormat.Int4 ? $"latent_format={LatentSpecParser.NameOf(spec.LatentFormat)}: the CUDA backend keeps latents as bf16 or int8."
         : spec.RotateValues ? "value_rotation=hadamard: the CUDA backend quantises values as they are."
         : spec.ScoreRope ? "score_rope=bands: the CUDA backend scores without rope only."

@@ -103,7 +103,7 @@ internal sealed class CudaForward
         }
         else
         {
-            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, planes.Keys, a.Attention, a.Attended, rows);
+            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, planes, a.Attention, a.Attended, rows);
         }
     }
 

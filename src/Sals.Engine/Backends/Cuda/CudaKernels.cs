@@ -27,8 +27,9 @@ internal sealed class CudaKernels : IDisposable
     private readonly KernelModule[] _modules;
 
     /// <param name="maxPages">Entries of a page-table row.</param>
+    /// <param name="codes">Dense pages hold int8 codes.</param>
     /// <param name="latent">Of the compressed layers; null when there are none.</param>
-    public CudaKernels(CudaDevice device, KernelCache cache, ModelConfig model, int slots, int maxPages, int sampleable, LatentShape? latent)
+    public CudaKernels(CudaDevice device, KernelCache cache, ModelConfig model, int slots, int maxPages, int sampleable, bool codes, LatentShape? latent)
     {
         List<KernelProgram> programs =
         [
@@ -39,7 +40,7 @@ internal sealed class CudaKernels : IDisposable
             PrefillStoreKernel.Program(model.HeadSize, model.KeyValueHeadCount),
             PlanStepKernel.Program(slots, model.VocabularySize, latent),
             SkinnyGemmKernel.Program(),
-            DenseAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages),
+            DenseAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages, codes),
             PrefillAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount),
             SampleTokenKernel.Program(slots, model.VocabularySize, sampleable),
             ScatterWordsKernel.Program(),
@@ -58,7 +59,7 @@ internal sealed class CudaKernels : IDisposable
         PrefillStore = new PrefillStoreKernel(_modules[4]);
         PlanStep = new PlanStepKernel(_modules[5]);
         SkinnyGemm = new SkinnyGemmKernel(_modules[6], device.Multiprocessors);
-        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, device.Multiprocessors);
+        DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, device.Multiprocessors, codes);
         PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
         SampleToken = new SampleTokenKernel(_modules[9]);
         ScatterWords = new ScatterWordsKernel(_modules[10]);

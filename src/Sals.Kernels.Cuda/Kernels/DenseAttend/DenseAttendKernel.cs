@@ -1,5 +1,6 @@
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.DenseAttend;
@@ -17,37 +18,41 @@ public sealed class DenseAttendKernel
     private readonly int _headSize;
     private readonly int _queryHeads;
     private readonly float _scale;
+    private readonly bool _int8;
 
-    /// <param name="headSize">DH, queryHeads and keyHeads as given to <see cref="Program"/>.</param>
+    /// <param name="headSize">DH, queryHeads, keyHeads and int8 as given to <see cref="Program"/>.</param>
     /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
-    public DenseAttendKernel(KernelModule module, int headSize, int queryHeads, int keyHeads, int multiprocessors)
+    public DenseAttendKernel(KernelModule module, int headSize, int queryHeads, int keyHeads, int multiprocessors, bool int8 = false)
     {
         _kernel = module.Get("dense_attend");
         _merge = module.Get("merge_runs");
-        (_headSize, _queryHeads) = (headSize, queryHeads);
+        (_headSize, _queryHeads, _int8) = (headSize, queryHeads, int8);
 
         // as in the source: stages of a warp; its result, head by head, with (m, l); tasks of 8 items
-        var stages = _kernel.ComputeCapability is 86 or 89 ? 2 : 3;
-        _sharedBytes = Warps * ((stages * StageTokens * headSize * 2 * sizeof(ushort)) + (queryHeads / keyHeads * (headSize + 10) * sizeof(float)) + (8 * 16));
+        var small = _kernel.ComputeCapability is 86 or 89;
+        var stages = int8 ? small ? 4 : 5 : small ? 2 : 3;
+        var stageBytes = 2 * StageTokens * (int8 ? headSize + sizeof(ushort) : headSize * sizeof(ushort));
+        _sharedBytes = Warps * ((stages * stageBytes) + (queryHeads / keyHeads * (headSize + 10) * sizeof(float)) + (8 * 16));
         _kernel.AllowShared(_sharedBytes);
         _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Warps * 32, _sharedBytes));
 
-        // softmax runs in base 2
-        _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize));
+        // softmax runs in base 2; a code is worth a 127th of its peak
+        _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(headSize) / (int8 ? 127 : 1));
     }
 
     /// <param name="headSize">DH, 64 or 128.</param>
     /// <param name="queryHeads">HQ, at most 8 HK.</param>
     /// <param name="maxPages">Entries of a page table row.</param>
-    public static KernelProgram Program(int headSize, int queryHeads, int keyHeads, int maxPages) =>
+    /// <param name="int8">Pages hold int8 codes and their peaks.</param>
+    public static KernelProgram Program(int headSize, int queryHeads, int keyHeads, int maxPages, bool int8 = false) =>
         KernelProgram.Create<Arguments>(
-            "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages));
+            "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages), ("KV_INT8", int8 ? 1 : 0));
 
     /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16, queries after rope</param>
     /// <param name="inputs">As plan_step left them.</param>
     /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
-    /// <param name="layerOffset">Byte offset of the layer's K plane in a page.</param>
+    /// <param name="layer">Where its planes lie in a page; with peaks if these hold int8 codes.</param>
     /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
     /// <param name="rows">B</param>
@@ -57,11 +62,12 @@ public sealed class DenseAttendKernel
         StepInputs inputs,
         DevicePtr<uint> pageTable,
         DevicePtr<byte> pages,
-        long layerOffset,
+        PlaneOffsets layer,
         Workspace workspace,
         DevicePtr<ushort> o,
         int rows)
     {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(layer.Peaks != 0, _int8, nameof(layer));
         var arguments = new Arguments
         {
             Qkv = qkv,
@@ -76,7 +82,8 @@ public sealed class DenseAttendKernel
             PartialMl = workspace.PartialMl,
             Claimed = workspace.RunTicket.As<uint>(),
             O = o,
-            LayerOffset = checked((uint)layerOffset),
+            LayerOffset = checked((uint)layer.Keys),
+            PeakOffset = checked((uint)layer.Peaks),
             Scale = _scale,
         };
         _kernel.Launch(stream, new Extent(_blocks), new Extent(Warps * 32), _sharedBytes, arguments, overlap: true);
@@ -126,6 +133,7 @@ public sealed class DenseAttendKernel
         public DevicePtr<uint> Claimed;
         public DevicePtr<ushort> O;
         public uint LayerOffset;
+        public uint PeakOffset;
         public float Scale;
     }
 }

@@ -4,18 +4,19 @@
 //      work       [WORK]          i32x2  (row, run), written by plan_step; work_count, row_first likewise
 //      position, slot [B]         i32
 //      page_table [SLOTS, MAXP]   u32    page offsets in 4-KiB units; 0 = no page
-//      pages                      bytes  K then V per layer, [64, HK, DH] bf16 each, rows 16-byte aligned
+//      pages                      bytes  K then V per layer, [64, HK, DH] bf16 each, rows 16-byte aligned; KV_INT8: as head_codes.cuh says
 // out  o          [B, HQ, DH]     bf16   rows of one run by dense_attend, the others by merge_runs, which follows it
 // tmp  partial    [WORK, HQ, DH]  f32    and partial_ml [WORK, HQ] (m, l), m in base 2
 //      claimed    [2]             u32    items claimed, blocks that have ended; 0 before and after
-// grid (SMS * OCCUPANCY)  block 128  smem 4 * (STAGES * 64 * DH + G * (DH + 10) * 4 + 128) B   (row, KV head, run) items, three given, then claimed
+// grid (SMS * OCCUPANCY)  block 128  smem 4 * (STAGES * 64 * DH + G * (DH + 10) * 4 + 128) B, int8 less   (row, KV head, run) items, three given, then claimed
 // math f32 accumulation, base-2 softmax, probabilities rounded to bf16 for the product with V. A warp takes every fourth page of the run; the
 //      four are merged in order, then the runs: a row's result depends on its own tokens alone
 // cost reads 4 * DH * HK bytes per cached token; nothing else matters
-// defs DH, HQ, HK, MAXP · oracle Reference.DenseAttend · launcher DenseAttendKernel
+// defs DH, HQ, HK, MAXP, KV_INT8 · oracle Reference.DenseAttend · launcher DenseAttendKernel
 #include "bf16.cuh"
 #include "chain.cuh"
 #include "dense_runs.cuh"
+#include "head_codes.cuh"
 #include "matrix.cuh"
 #include "paging.cuh"
 #include "reduce.cuh"
@@ -34,6 +35,7 @@ struct Args {
     u32* claimed;
     u16* o;
     u32 layer_offset;
+    u32 peak_offset;
     float scale;
 };
 CHECK_SIZE(Args);
@@ -50,6 +52,7 @@ CHECK_FIELD(Args, partial_ml);
 CHECK_FIELD(Args, claimed);
 CHECK_FIELD(Args, o);
 CHECK_FIELD(Args, layer_offset);
+CHECK_FIELD(Args, peak_offset);
 CHECK_FIELD(Args, scale);
 
 constexpr int G = HQ / HK;
@@ -62,6 +65,7 @@ static_assert(SHORTEST_RUN == WARPS * PAGE_SIZE, "a warp takes every fourth page
 
 #include "merge_runs.cuh"
 #include "stages.cuh"
+#include "tiles.cuh"
 
 // Barriers of the block's warps: results are there to be read; those of an even, an odd item have been read. Two of the latter, since the warp
 // that has merged an item may wait for the next one's before the slowest warp has come to this one's.
@@ -77,20 +81,6 @@ __device__ __forceinline__ u32 transpose_tile(u32 pair) {
     return result;
 }
 
-// Column g of the right operand of K q^T, query head g of an item's group; columns G.. are zero.
-struct Query {
-    u32 q[DH / 16][2];
-    __device__ __forceinline__ void load(const Args& args, int item) {
-        int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = args.work[item / HK].x;
-        const u16* from = args.qkv + (i64)row * ((HQ + 2 * HK) * DH) + (item % HK * G + (g < G ? g : 0)) * DH + t * 2;
-#pragma unroll
-        for (int k = 0; k < DH / 16; k++) {
-            q[k][0] = g < G ? __ldcg((const u32*)(from + k * 16)) : 0;
-            q[k][1] = g < G ? __ldcg((const u32*)(from + k * 16 + 8)) : 0;
-        }
-    }
-};
-
 extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(const __grid_constant__ Args args) {
     extern __shared__ __align__(128) u8 shared[];
     constexpr int RESULTS = WARPS * STAGES * STAGE_BYTES, SUMS = RESULTS + WARPS * G * HEAD_STRIDE * 4;
@@ -101,14 +91,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
     release_successor();
     Stages stages(args, shared_address(shared) + warp * STAGES * STAGE_BYTES, (Task*)(shared + TASKS_AT), *args.work_count * HK);
 
-    // where a lane's rows of matrix tiles lie, by column modulo 8
-    u32 key_tile[4], value_tile[4];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        key_tile[k] = piece((lane & 7) + (((lane >> 3) & 1) << 3), k * 2 + (lane >> 4));
-        value_tile[k] = PLANE_BYTES + piece((lane & 7) + ((lane >> 4) << 3), k * 2 + ((lane >> 3) & 1));
-    }
-
+    Tiles tiles;
     stages.refill();
     stages.wait_newest();
     Query next;
@@ -144,18 +127,19 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
             u32 stage = stages.stage;
             float p[4] = {0.f, 0.f, 0.f, 0.f}, odd[4] = {0.f, 0.f, 0.f, 0.f};  // rows tokens, columns heads
 #pragma unroll
-            for (int k = 0; k < DH / 16; k++) {
-                u32 a[4];
-                load_tiles(a, stage + key_tile[k % 4] + k / 4 * 128);
-                multiply_add(k & 1 ? odd : p, a[0], a[1], a[2], a[3], query.q[k][0], query.q[k][1]);
+            for (int k = 0; k < DH / 32; k++) {
+                u32 a[2][4];
+                tiles.load_keys(a, stage, k);
+                multiply_add(p, a[0][0], a[0][1], a[0][2], a[0][3], query.q[k * 2][0], query.q[k * 2][1]);
+                multiply_add(odd, a[1][0], a[1][1], a[1][2], a[1][3], query.q[k * 2 + 1][0], query.q[k * 2 + 1][1]);
             }
 
             // tokens past the end have weight 0: their keys are zeros, so they are masked here, and their values are zeros too
-            float shrink[2];
+            float shrink[2], low = args.scale * stage_peak(stage, 0, g), high = args.scale * stage_peak(stage, 0, g + 8);
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                p[h] = g < left ? (p[h] + odd[h]) * args.scale : NOTHING;
-                p[h + 2] = g + 8 < left ? (p[h + 2] + odd[h + 2]) * args.scale : NOTHING;
+                p[h] = g < left ? (p[h] + odd[h]) * low : NOTHING;
+                p[h + 2] = g + 8 < left ? (p[h + 2] + odd[h + 2]) * high : NOTHING;
                 float top = fmaxf(m[h], fmaxf(p[h], p[h + 2]));
                 top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 4));
                 top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, 8));
@@ -172,12 +156,14 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     o[j][e] *= shrink[e & 1];
-            u32 p_low = transpose_tile(narrow2(p[0], p[1])), p_high = transpose_tile(narrow2(p[2], p[3]));
+            low = stage_peak(stage, 1, g), high = stage_peak(stage, 1, g + 8);
+            u32 p_low = transpose_tile(narrow2(p[0] * low, p[1] * low)), p_high = transpose_tile(narrow2(p[2] * high, p[3] * high));
 #pragma unroll
-            for (int j = 0; j < DH / 16; j++) {
-                u32 a[4];
-                load_tiles_transposed(a, stage + value_tile[j % 4] + j / 4 * 128);
-                multiply_add(o[j], a[0], a[1], a[2], a[3], p_low, p_high);
+            for (int j = 0; j < DH / 32; j++) {
+                u32 a[2][4];
+                tiles.load_values(a, stage, j);
+                multiply_add(o[j * 2], a[0][0], a[0][1], a[0][2], a[0][3], p_low, p_high);
+                multiply_add(o[j * 2 + 1], a[1][0], a[1][1], a[1][2], a[1][3], p_low, p_high);
             }
 
             stages.release();
@@ -199,10 +185,11 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
             if (head < G) {
                 if (g == 0)
                     warp_ml[warp * G + head] = make_float2(m[h], l[h]);
-                float* to = warp_o + (warp * G + head) * HEAD_STRIDE + g;
+                float* to = warp_o + (warp * G + head) * HEAD_STRIDE;
+                constexpr float UNIT = KV_INT8 ? CODE_UNIT : 1.f;
 #pragma unroll
                 for (int j = 0; j < DH / 16; j++)
-                    to[j * 16] = o[j][h], to[j * 16 + 8] = o[j][h + 2];
+                    to[j * 16 + value_channel(g, 0)] = o[j][h] * UNIT, to[j * 16 + value_channel(g, 1)] = o[j][h + 2] * UNIT;
             }
         }
 

@@ -3,19 +3,22 @@
 #pragma once
 
 #if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
-constexpr int STAGES = 2, BLOCKS = 1;  // what 99 KB of shared memory hold
+constexpr int STAGES = KV_INT8 ? 4 : 2, BLOCKS = 1;  // what 99 KB of shared memory hold
 #else
-constexpr int STAGES = 3, BLOCKS = 2;
+constexpr int STAGES = KV_INT8 ? 5 : 3, BLOCKS = 2;
 #endif
 constexpr int TOKENS = 16;  // tokens of a stage
-constexpr int ROW_BYTES = DH * 2;
+constexpr int ROW_BYTES = KV_INT8 ? DH : DH * 2;
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
-constexpr int STAGE_BYTES = 2 * PLANE_BYTES;  // K, then V
-constexpr int GIVEN = 3;                      // items of a block that are its own from the start; the others it claims
-constexpr int TASKS = 8;                      // items of which a block holds the tasks
+constexpr int PEAKS = 2 * PLANE_BYTES;                               // behind K and V those of int8 codes, K's first
+constexpr int STAGE_BYTES = PEAKS + (KV_INT8 ? 2 * TOKENS * 2 : 0);
+constexpr int GIVEN = 3;                                             // items of a block that are its own from the start; the others it claims
+constexpr int TASKS = 8;                                             // items of which a block holds the tasks
 
-// 16-byte pieces are permuted within a row so that eight rows of one column lie in different banks
-__device__ __forceinline__ u32 piece(int row, int column) { return row * ROW_BYTES + ((column ^ (row & 7)) << 4); }
+// 16-byte pieces are permuted within a row (of 64 bytes: two rows) so that eight rows of one column lie in different banks
+__device__ __forceinline__ u32 piece(int row, int column) {
+    return row * ROW_BYTES + ((column ^ (ROW_BYTES == 64 ? row >> 1 & 3 : row & 7)) << 4);
+}
 
 // A warp's share of an item, which is one KV head of a run of a row: its pages warp, warp + 4, ..
 struct Task {
@@ -127,15 +130,22 @@ struct Stages {
 
     // tokens [first, first + TOKENS) of the page, of which `left` exist; the others become zeros and are not read
     __device__ __forceinline__ void copy(u32 to, int first, int left) {
-        constexpr int ROW_VECTORS = DH / 8, ROWS_AT_ONCE = 32 / ROW_VECTORS;
+        constexpr int ROW_VECTORS = ROW_BYTES / 16, ROWS_AT_ONCE = 32 / ROW_VECTORS;
         int row = lane / ROW_VECTORS, column = lane % ROW_VECTORS;
-        const u16* keys = key_plane((u8*)args.pages, page, args.layer_offset) + head * DH + first * (HK * DH) + column * 8;
+        const u8* keys = args.pages + (u64)page * PAGE_UNIT + args.layer_offset + (first * HK + head) * ROW_BYTES + column * 16;
 #pragma unroll
         for (int i = 0; i < TOKENS / ROWS_AT_ONCE; i++, row += ROWS_AT_ONCE) {
             bool inside = row < left;
-            const u16* key = keys + (inside ? row : 0) * (HK * DH);
+            const u8* key = keys + (inside ? row : 0) * (HK * ROW_BYTES);
             copy16_async(to + piece(row, column), key, inside ? 16 : 0);
-            copy16_async(to + PLANE_BYTES + piece(row, column), key + PAGE_SIZE * HK * DH, inside ? 16 : 0);
+            copy16_async(to + PLANE_BYTES + piece(row, column), key + PAGE_SIZE * HK * ROW_BYTES, inside ? 16 : 0);
+        }
+
+        // eight peaks a lane, K's first
+        if (KV_INT8 && lane < 4) {
+            CodePlanes planes((u8*)args.pages, page, args.layer_offset, args.peak_offset);
+            int token = (lane & 1) * 8;
+            copy16_async(to + PEAKS + lane * 16, planes.peak(lane >> 1, first + token, head), min(max(left - token, 0), 8) * 2);
         }
 
         commit_copies();
