@@ -95,7 +95,7 @@ public class ScoreSelectKernelTests
         Assert.Equal(oneSelected[0], selected[0].AsSpan(0, oneSelected[0].Length).ToArray());
         Assert.All(selected[0].Skip(oneSelected[0].Length), position => Assert.Equal(-1, position));
 
-        // over the same workspace again: the counters must be back at zero
+        // over the same workspace again: nothing that the launch before left may be taken for this one's
         var (againKeys, againSelected) = together.Run();
         for (var row = 0; row < keys.Length; row++)
         {
@@ -106,6 +106,31 @@ public class ScoreSelectKernelTests
 
     [GpuFact]
     public void As_many_rows_as_a_step_has() => Run(new LatentCase { Int8 = true, Critical = 32 }, [.. Enumerable.Range(0, PlanStepKernel.MaxRows).Select(i => 64 + (i * 5))]);
+
+    [GpuTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Rows_that_end_within_blocks(bool int8) => Run(new LatentCase { Int8 = int8 }, [.. Enumerable.Range(0, 90).Select(i => 600 + (i * 29))]);
+
+    [GpuFact]
+    public void Fewer_units_than_blocks_among_many_rows() => Run(new LatentCase { Int8 = true }, [.. Enumerable.Repeat(100, 60), 700, .. Enumerable.Repeat(3, 20)]);
+
+    [GpuFact]
+    public void Equal_scores_of_rows_that_end_within_blocks() =>
+        Run(new LatentCase { Int8 = true }, (codes, _) => codes.AsSpan().Fill(3), [.. Enumerable.Repeat(2000, 40)]);
+
+    [GpuTheory]
+    [InlineData(1, 4096)]
+    [InlineData(8, 5000)]
+    [InlineData(70, 1500)]
+    public void Launches_that_overlap(int rows, int length)
+    {
+        using var gpu = Gpu.Open();
+        var seed = Random.Shared.Next();
+        var test = new Setup(gpu, new LatentCase { Int8 = true }, [.. Enumerable.Range(0, rows).Select(i => length + (i * 64))], seed, null, 1, null);
+        var (keys, selected) = test.Run(50);
+        test.Check(keys, selected, $"{rows} rows from {length}, seed {seed}");
+    }
 
     private static void Run(LatentCase spec, params int[] lengths) => Run(spec, null, 1, lengths);
 
@@ -211,11 +236,15 @@ public class ScoreSelectKernelTests
         }
 
         /// <summary>Keys [WindowStart] and the row of the list, of each row.</summary>
-        public (uint[][] Keys, int[][] Selected) Run()
+        public (uint[][] Keys, int[][] Selected) Run(int launches = 1)
         {
             var rows = _lengths.Length;
             var selected = _gpu.Poisoned<int>(rows * _shape.SelectedStride);
-            _kernel.Launch(_gpu.Stream, _qkv, _stride, _inputs, _table, _pages, LayerOffset, _deviceBasis, _workspace, selected, rows);
+            for (var i = 0; i < launches; i++)
+            {
+                _kernel.Launch(_gpu.Stream, _qkv, _stride, _inputs, _table, _pages, LayerOffset, _deviceBasis, _workspace, selected, rows);
+            }
+
             var all = _gpu.Download(selected, rows * _shape.SelectedStride);
             return (
                 [.. _lengths.Select((l, row) => _gpu.Download(_workspace.Keys + ((long)row * _shape.MaxPages * 64), CacheTimeline.WindowStart(l, _case.Spec)))],

@@ -5,19 +5,25 @@ using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.ScoreSelect;
 
-/// <summary>Launcher of score_select.cu: scores the latent tokens of each row and lists the best.</summary>
+/// <summary>
+/// Launcher of score_select.cu: scores the latent tokens of each row and lists the best. Blocks of a launch wait for each other, so two launches must
+/// not run at the same time: one stream of a device uses it.
+/// </summary>
 public sealed class ScoreSelectKernel
 {
     private const int Threads = 512;
-    private const int HistogramBins = 128;
-    private readonly Kernel _kernel;
+    private const int MaxBlocks = 192;
+    private const int FewRows = 64;
+    private readonly Kernel _few;
+    private readonly Kernel _many;
     private readonly int _blocks;
 
-    /// <param name="multiprocessors">Of the device; the grid fills it once.</param>
+    /// <param name="multiprocessors">Of the device; one block runs on each, all at the same time.</param>
     public ScoreSelectKernel(KernelModule module, int multiprocessors)
     {
-        _kernel = module.Get("score_select");
-        _blocks = multiprocessors * Math.Max(1, _kernel.BlocksPerMultiprocessor(Threads, 0));
+        _few = module.Get("score_select");
+        _many = module.Get("score_select_many");
+        _blocks = Math.Min(multiprocessors, MaxBlocks);
     }
 
     /// <param name="shape">RS at most 1,024.</param>
@@ -60,47 +66,55 @@ public sealed class ScoreSelectKernel
             Variance = basis.LatentVariance,
             Keys = workspace.Keys,
             Bins = workspace.Bins,
-            Histogram = workspace.Histogram,
-            Ticket = workspace.Ticket,
             Mask = workspace.Mask,
+            Counts = workspace.Counts,
+            Listed = workspace.Listed,
+            Launches = workspace.Launches,
             Selected = selected,
             LayerOffset = layerOffset,
             QkvStride = stride,
             Rows = rows,
         };
-        _kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments, overlap: true);
+        var kernel = rows <= FewRows && 2 * rows <= _blocks ? _few : _many;
+        kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments, overlap: true);
     }
 
-    /// <summary>Scores of a step, and the counters that say when a row is complete. One serves all layers.</summary>
+    /// <summary>Scores of a step, and what blocks tell each other. One serves all layers, and one kernel: its launches are counted.</summary>
     /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
     /// <param name="Bins">[B, MAXP * 2, 8], the bin of each score, bit by bit</param>
-    /// <param name="Histogram">[B, 128]</param>
-    /// <param name="Ticket">[B]</param>
-    /// <param name="Mask">[B, MAXP * 2]; null where it fits in shared memory</param>
-    public readonly record struct Workspace(DevicePtr<uint> Keys, DevicePtr<uint> Bins, DevicePtr<uint> Histogram, DevicePtr<int> Ticket, DevicePtr<uint> Mask)
+    /// <param name="Mask">[B, MAXP * 2]</param>
+    /// <param name="Counts">[2 * MaxBlocks, 21, 4]</param>
+    /// <param name="Listed">[MaxBlocks, 1,536, 4]</param>
+    /// <param name="Launches">[1], times the blocks of a launch</param>
+    public readonly record struct Workspace(
+        DevicePtr<uint> Keys, DevicePtr<uint> Bins, DevicePtr<uint> Mask, DevicePtr<uint> Counts, DevicePtr<uint> Listed, DevicePtr<ulong> Launches)
     {
         private const int PageTokens = 64;
-        private const int SharedMaskPages = 3072;
+        private const long CountWords = 2 * MaxBlocks * 21 * 4;
+        private const long ListedWords = MaxBlocks * 1536 * 4;
 
         /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
         public static long Bytes(int rows, int maxPages) =>
             DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens)
             + DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens / 4)
-            + DeviceArena.SizeOf<uint>((long)rows * HistogramBins)
-            + DeviceArena.SizeOf<int>(rows)
-            + (maxPages > SharedMaskPages ? DeviceArena.SizeOf<uint>(2L * rows * maxPages) : 0);
+            + DeviceArena.SizeOf<uint>(2L * rows * maxPages)
+            + DeviceArena.SizeOf<uint>(CountWords)
+            + DeviceArena.SizeOf<uint>(ListedWords)
+            + DeviceArena.SizeOf<ulong>(1);
 
-        /// <summary>Takes it from an arena and clears the counters.</summary>
+        /// <summary>Takes it from an arena and clears what carries the number of a launch.</summary>
         public static Workspace Take(DeviceArena arena, CudaStream stream, int rows, int maxPages)
         {
             var workspace = new Workspace(
                 arena.Take<uint>((long)rows * maxPages * PageTokens),
                 arena.Take<uint>((long)rows * maxPages * PageTokens / 4),
-                arena.Take<uint>((long)rows * HistogramBins),
-                arena.Take<int>(rows),
-                maxPages > SharedMaskPages ? arena.Take<uint>(2L * rows * maxPages) : default);
-            stream.Fill(workspace.Histogram, (long)rows * HistogramBins, 0);
-            stream.Fill(workspace.Ticket, rows, 0);
+                arena.Take<uint>(2L * rows * maxPages),
+                arena.Take<uint>(CountWords),
+                arena.Take<uint>(ListedWords),
+                arena.Take<ulong>(1));
+            stream.Fill(workspace.Counts, CountWords, 0);
+            stream.Fill(workspace.Listed, ListedWords, 0);
+            stream.Fill(workspace.Launches, 1, 0);
             return workspace;
         }
     }
@@ -117,9 +131,10 @@ public sealed class ScoreSelectKernel
         public DevicePtr<float> Variance;
         public DevicePtr<uint> Keys;
         public DevicePtr<uint> Bins;
-        public DevicePtr<uint> Histogram;
-        public DevicePtr<int> Ticket;
         public DevicePtr<uint> Mask;
+        public DevicePtr<uint> Counts;
+        public DevicePtr<uint> Listed;
+        public DevicePtr<ulong> Launches;
         public DevicePtr<int> Selected;
         public long LayerOffset;
         public int QkvStride;

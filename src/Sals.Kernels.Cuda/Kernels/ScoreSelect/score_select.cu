@@ -9,14 +9,16 @@
 // out  selected   [B, YMAX]        i32    positions, ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
 //      bins       [B, MAXP * 2, 8] u32    bin of each score, 0 for sinks; of 32 tokens bit 0 of the bins, bit 1, .., bit 6, nothing
-//      histogram  [B, BINS]        u32    0 before and after
-//      ticket     [B]              i32    0 before and after
-//      mask       [B, MAXP * 2]    u32    only where it does not fit in shared memory
-// grid (SMS * OCCUPANCY)  block 512  smem 22 KB + 4 * MASK_WORDS     an equal run of 32-token units each, rows side by side
+//      mask       [B, MAXP * 2]    u32    only for blocks with more tokens than their shared memory has bits for
+//      counts     [2 * 192, 21, 4] u32    of a block and row: six 16-bit counts and the launch in each 16 bytes (exchange.cuh); 0 at first
+//      listed     [192, 1536, 4]   u32    key, position, nothing, launch: of the row that begins in a block; 0 at first
+//      launches   [1]              u64    launches so far, times 2^32; 0 at first
+// grid (SMS), at most 192, all at the same time: no other stream may run this kernel  block 512  smem 48 KB
+//      up to 64 rows (score_select): each has blocks in proportion to its length; more (score_select_many): an equal run of 32-token units a block
 // math int8: exact int32 sums of a 15-bit query, those of Reference.ScoreSelect. bf16: f32, one fixed tree per token. Bins of the score lie around the
-//      calibrated place of the threshold, 1/24 deviation wide: they only steer the search, a wrong calibration costs time. The block that completes a
-//      row finds the bin of the k-th best, then its place in that bin exactly, and writes the list
-// cost reads RS * element bytes a latent token; then a byte a token by one block per row
+//      calibrated place of the threshold, 1/24 deviation wide: they only steer the search, a wrong calibration costs time. Every block of a row
+//      finds the bin of the k-th best and its place in that bin exactly, and writes its own part of the list
+// cost reads RS * element bytes a latent token; then two exchanges between the blocks of a row, whatever its length
 // defs DH, HQ, HK, RS, MAXP, YMAX, LATENT_INT8, timeline's · at most 256 rows · oracle Reference.ScoreSelect · launcher ScoreSelectKernel
 #include "bf16.cuh"
 #include "block_scan.cuh"
@@ -36,9 +38,10 @@ struct Args {
     const float* variance;
     u32* keys;
     u32* bins;
-    u32* histogram;
-    int* ticket;
     u32* mask;
+    u32* counts;
+    u32* listed;
+    u64* launches;
     int* selected;
     i64 layer_offset;
     int qkv_stride;
@@ -55,9 +58,10 @@ CHECK_FIELD(Args, mean);
 CHECK_FIELD(Args, variance);
 CHECK_FIELD(Args, keys);
 CHECK_FIELD(Args, bins);
-CHECK_FIELD(Args, histogram);
-CHECK_FIELD(Args, ticket);
 CHECK_FIELD(Args, mask);
+CHECK_FIELD(Args, counts);
+CHECK_FIELD(Args, listed);
+CHECK_FIELD(Args, launches);
 CHECK_FIELD(Args, selected);
 CHECK_FIELD(Args, layer_offset);
 CHECK_FIELD(Args, qkv_stride);
@@ -68,15 +72,18 @@ constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int MAX_ROWS = 256;
 constexpr int UNIT = 32;      // tokens a warp takes at a time: one word of the mask
-constexpr int BINS = 128;     // 1..127 by score, 0 for sinks
+constexpr int BINS = 128;     // 1..126 by score, 0 for sinks
 constexpr int BIN_WORDS = 8;  // of 32 tokens: one a bit, and a spare
 constexpr float BINS_PER_DEVIATION = 24.f;
-constexpr int FINE_BINS = 256;           // of the threshold's bin
+constexpr int FINE_BINS = BINS;          // of the threshold's bin
 constexpr int CANDIDATES = 3 * THREADS;  // tokens of the threshold's bin that are ordered by fine bins; more are counted digit by digit
-constexpr int TIED = 256;                // tokens of the threshold's fine bin that are ordered pairwise
 constexpr int MASK_WORDS = MAXP * PAGE_SIZE / 32;
-constexpr bool SHARED_MASK = MASK_WORDS <= 6144;
-constexpr int EARLY = RS * (LATENT_INT8 ? 1 : 2) >= 256 ? 1 : 2;  // units of a warp that L2 is asked for before the query is ready
+constexpr int SHARED_WORDS = 1024;  // of the mask that a block keeps; the mask of more tokens lies in global memory
+constexpr int SHARED_KEYS = 4096;   // keys that a block keeps; of more tokens they are read back
+constexpr int LEAST_UNITS = 8;      // of a block where rows have several
+constexpr int LEAST_OF_LONG = 16;   // the same of more than 32 such blocks: every warp has a unit, and fewer blocks have to agree
+constexpr int MAX_BLOCKS = 192;     // of a launch
+constexpr int FEW_ROWS = 64;        // of score_select
 
 constexpr int round_up_power(int n) { return n <= 1 ? 1 : 2 * round_up_power((n + 1) / 2); }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
@@ -103,9 +110,19 @@ struct Query {
     float offset;
 };
 
-struct Completed {
-    int row, length;
-    float2 expected;
+// Units [first, end) of a row's `units`, which `blocks` blocks from `block` on share: what a block scores at a time.
+struct Part {
+    int row, slot, length, units, first, end, block, blocks;
+};
+
+// What is known of a scored part, as it becomes known.
+struct Scored {
+    Part part;
+    float2 expected;   // bin = score * x + y
+    const u32* keys;   // of the row; those of the part may be read
+    u32* mask;         // of the part
+    int above, count;  // tokens of the row above the bin of the k-th best, and in it
+    int above_before;  // tokens above it in blocks before this one
 };
 
 struct Shared {
@@ -113,19 +130,23 @@ struct Shared {
     __align__(16) u8 high[RS];
     __align__(16) u8 low[RS];
 #endif
-    u32 histogram[BINS];
+    __align__(16) u32 histogram[BINS];
+    __align__(16) u32 total[BINS];
     __align__(16) u32 fine[FINE_BINS];
     int first[MAX_ROWS + 1];  // units before each row
     int length[MAX_ROWS];
     int slot[MAX_ROWS];
-    Completed last[MAX_ROWS];  // rows this block completed
-    u32 candidates[CANDIDATES];
-    u64 tied[TIED];
+    Scored waiting[2];  // parts of rows that other blocks share
+    Part part;
+    int candidates[CANDIDATES];
+    u8 place[CANDIDATES];  // fine bin of each
     int scan[WARPS];
     float4 moments[WARPS];
-    u32 largest[WARPS];
-    int last_count, row, candidate_count, tied_count;
-    u32 mask[SHARED_MASK ? MASK_WORDS : 1];
+    int row, last_row, blocks, candidate_count, tied_count, before_above, before_in, before_selected;
+    u32 launch;
+    u32 mask[SHARED_WORDS];
+    u32 keys[SHARED_KEYS];
+    u64 rank[CANDIDATES];  // of the row's candidates
 };
 
 // Coordinates tid, tid + 512, .. of what a row's query is prepared from.
@@ -134,122 +155,125 @@ struct Coordinates {
     float query[EACH], scale[EACH], mean[EACH], variance[EACH];
 };
 
+#include "row_parts.cuh"
 #include "score_tokens.cuh"
+#include "exchange.cuh"
 #include "select_best.cuh"
 
-__device__ __forceinline__ int units_of(int length) { return needs_scores(length) ? window_start(length) / UNIT : 0; }
-
-// True in thread 0 of the block that completes a row's `all` units, of which it has scored `own`; the ticket is then back at zero. The caller's
-// barrier stands between the block's writes and this.
-__device__ __forceinline__ bool arrive_last(int* ticket, int own, int all) {
-    if (threadIdx.x != 0)
-        return false;
-    __threadfence();
-    bool last = atomicAdd(ticket, own) == all - own;
-    if (last)
-        *ticket = 0;
-    __threadfence();
-    return last;
+// The number of this launch, for the last thread, whose warp has the least to do: the upper half of a count whose lower half is the blocks that have
+// asked. All of them get the same, for the last to ask moves it on.
+__device__ __forceinline__ u32 number_launch(const Args& args) {
+    if (threadIdx.x != THREADS - 1)
+        return 0;
+    u64 before = atomicAdd(args.launches, 1ull);
+    if ((u32)before == gridDim.x - 1)
+        atomicAdd(args.launches, (1ull << 32) - gridDim.x);
+    return (u32)(before >> 32) + 1;
 }
 
-// Up to 32 rows: each warp finds by itself which part of one row is the block's. A row has a number of blocks in proportion to its length.
-// False where there is nothing to do.
-__device__ __forceinline__ bool part_of_few(const Args& args, Part& part) {
-    int lane = threadIdx.x & 31, length = 0, slot = 0;
-    if (lane < args.rows) {
-        length = args.position[lane] + 1;
-        slot = args.slot[lane];
-    }
-
-    int units = units_of(length), total = __reduce_add_sync(FULL_MASK, units), rows = __popc(__ballot_sync(FULL_MASK, units > 0));
-    int others = gridDim.x - rows, share = max(1, (total + others - 1) / others), blocks = (units + share - 1) / share, first = blocks;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset <<= 1) {
-        int below = __shfl_up_sync(FULL_MASK, first, offset);
-        if (lane >= offset)
-            first += below;
-    }
-
-    first -= blocks;
-    int block = blockIdx.x;
-    u32 owner = __ballot_sync(FULL_MASK, first <= block && block < first + blocks);
-    if (owner == 0)
-        return false;
-    int row = __ffs(owner) - 1, index = block - __shfl_sync(FULL_MASK, first, row);
-    blocks = __shfl_sync(FULL_MASK, blocks, row), units = __shfl_sync(FULL_MASK, units, row);
-    part = {row,   __shfl_sync(FULL_MASK, slot, row),  __shfl_sync(FULL_MASK, length, row),
-            units, (int)((i64)units * index / blocks), (int)((i64)units * (index + 1) / blocks)};
-    return true;
+__device__ __forceinline__ void clear(Shared& shared) {
+    if (threadIdx.x < BINS)
+        shared.histogram[threadIdx.x] = shared.total[threadIdx.x] = shared.fine[threadIdx.x] = 0;
+    if (threadIdx.x == 0)
+        shared.candidate_count = shared.before_above = shared.before_in = shared.before_selected = shared.tied_count = 0;
 }
 
-// Any number of rows: the units of all, side by side, in equal runs of which the block's is [begin, end).
-__device__ __forceinline__ bool part_of_many(const Args& args, Shared& shared, int& begin, int& end) {
-    int tid = threadIdx.x, units = 0;
-    if (tid < args.rows) {
-        int length = args.position[tid] + 1;
-        shared.slot[tid] = args.slot[tid];
-        shared.length[tid] = length;
-        units = units_of(length);
-    }
-
-    int first = exclusive_scan<WARPS>(units, shared.scan);
-    if (tid < MAX_ROWS)
-        shared.first[tid + 1] = first + units;
-    if (tid == 0)
-        shared.first[0] = 0;
+// Scores a part whose first step is in `ahead`; tells the row's other blocks its bins. `mask` and `keys`: null where shared memory has no room.
+__device__ __forceinline__ Scored score_part(const Args& args, Shared& shared, const Part& part, Coordinates& coordinates, Window window,
+                                             Tile& ahead, u32 launch, u32* mask, u32* keys) {
+    // kept in shared memory during the scan, which has no register to spare
+    if (threadIdx.x == 0)
+        shared.part = part;
+    load_query(args, part.row, coordinates);
+    Query query;
+    prepare(shared, coordinates, query_of(args, part.row), part.length, query);
+    if (threadIdx.x == THREADS - 1)
+        shared.launch = launch;
+    scan(args, shared, query, part, window, ahead, keys);
     __syncthreads();
-    i64 total = shared.first[MAX_ROWS];
-    begin = (int)(total * blockIdx.x / gridDim.x), end = (int)(total * (blockIdx.x + 1) / gridDim.x);
-    if (first <= begin && begin < first + units)
-        shared.row = tid;
-    __syncthreads();
-    return begin < end;
+    Scored scored;
+    scored.part = shared.part;
+    scored.expected = make_float2(query.factor, query.offset);
+    scored.mask = mask ? mask : args.mask + (i64)scored.part.row * MASK_WORDS + scored.part.first;
+    scored.keys = keys ? keys - scored.part.first * UNIT : args.keys + (i64)scored.part.row * (MAXP * PAGE_SIZE);
+    if (scored.part.blocks > 1)
+        publish_counts(args, shared, scored.part);
+    return scored;
 }
 
+// at most 64 rows, and twice as many blocks
 extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_constant__ Args args) {
     __shared__ Shared shared;
     release_successor();
-    int begin = 0, end = 0;
     Coordinates coordinates;
     load_calibration(args, coordinates);
-    if (threadIdx.x < BINS)
-        shared.histogram[threadIdx.x] = 0;
-    if (threadIdx.x == 0)
-        shared.candidate_count = shared.tied_count = shared.last_count = 0;
-    bool few = args.rows <= 32 && 2 * args.rows <= gridDim.x;
-    Part part;
-    if (few ? !part_of_few(args, part) : !part_of_many(args, shared, begin, end)) {
-        // also without work: the launch after this one takes its end for that of all before it
-        wait_predecessor();
-        return;
-    }
-
+    clear(shared);
     // positions, tables and latent pages are older than the launch before this one; the query is not
-    int row = few ? part.row : shared.row;
-    bool waited = false;
-    do {
-        if (!few) {
-            while (shared.first[row + 1] <= begin)
-                row++;
-            int from = shared.first[row], units = shared.first[row + 1] - from, stop = min(from + units, end);
-            part = {row, shared.slot[row], shared.length[row], units, begin - from, stop - from};
-            begin = stop;
+    Part part;
+    Tile ahead;
+    Window window;
+    bool works = part_of_few(args, part);
+    if (works)
+        window = open_tile(args, part, ahead);
+    // also without work: the launch after this one takes its end for that of all before it
+    wait_predecessor();
+    u32 launch = number_launch(args);
+    if (!works)
+        return;
+    int units = part.end - part.first;
+    Scored scored = score_part(args, shared, part, coordinates, window, ahead, launch, units <= SHARED_WORDS ? shared.mask : nullptr,
+                               units * UNIT <= SHARED_KEYS ? shared.keys : nullptr);
+    find_candidates(args, shared, scored);
+    list_best(args, shared, scored);
+}
+
+extern "C" __global__ void __launch_bounds__(512, 1) score_select_many(const __grid_constant__ Args args) {
+    __shared__ Shared shared;
+    release_successor();
+    Coordinates coordinates;
+    load_calibration(args, coordinates);
+    clear(shared);
+    int begin, end;
+    bool works = part_of_many(args, shared, begin, end);
+    wait_predecessor();
+    u32 launch = number_launch(args);
+    if (!works)
+        return;
+
+    // rows shared with other blocks first, for they wait: the first and the last of the run; then rows that are the block's alone; then the lists of the
+    // shared ones
+    int first = shared.row, last = shared.last_row, turns = 3 + last - first, waiting = 0;
+    u32* mask = end - begin <= SHARED_WORDS ? shared.mask : nullptr;
+    for (int turn = 0; turn < turns + 2 * waiting; turn++) {
+        Scored scored;
+        bool finds, lists;
+        if (turn < turns) {
+            Part part = part_of_row(shared, turn == 0 ? first : turn == 1 ? last : first + turn - 2, begin, end);
+            if (part.units == 0 || (part.blocks > 1) != (turn < 2) || (turn == 1 && first == last))
+                continue;
+            Tile ahead;
+            Window window = open_tile(args, part, ahead);
+            scored = score_part(args, shared, part, coordinates, window, ahead, launch, mask, nullptr);
+            finds = lists = part.blocks == 1;
+            if (!finds && threadIdx.x == 0)
+                shared.waiting[waiting] = scored;
+            if (!finds) {
+                waiting++;
+                mask = mask ? mask + part.end - part.first : nullptr;
+            }
+        } else {
+            lists = turn >= turns + waiting, finds = !lists;
+            scored = shared.waiting[(turn - turns) % waiting];
         }
 
-        Window window = open_window(args, part);
-        if (!waited)
-            wait_predecessor();
-        waited = true;
-        load_query(args, row, coordinates);
-        float2 expected = scan(args, shared, coordinates, part, window);
+        if (finds)
+            find_candidates(args, shared, scored);
+        if (lists)
+            list_best(args, shared, scored);
         __syncthreads();
-        if (arrive_last(args.ticket + row, part.end - part.first, part.units))
-            shared.last[shared.last_count++] = {row, part.length, expected};
-    } while (begin < end);
-
-    // completed rows last: others wait for this block's scores
-    __syncthreads();
-    int completed = shared.last_count;
-    for (int i = 0; i < completed; i++)
-        select(args, shared, shared.last[i]);
+        if (finds && !lists && threadIdx.x == 0)
+            shared.waiting[turn - turns] = scored;
+        clear(shared);
+        __syncthreads();
+    }
 }

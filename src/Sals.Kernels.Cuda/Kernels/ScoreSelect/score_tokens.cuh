@@ -25,43 +25,71 @@ __device__ __forceinline__ void load_calibration(const Args& args, Coordinates& 
 
 // z with P(x > z) = share for a normal x, to 3e-3 (Abramowitz and Stegun 26.2.22); where the threshold is expected
 __device__ __forceinline__ float normal_quantile(float share) {
-    float t = sqrtf(-2.f * __logf(fminf(share, 1.f - share)));
-    float z = t - (2.30753f + 0.27061f * t) / (1.f + t * (0.99229f + 0.04481f * t));
+    float t2 = -2.f * __logf(fminf(share, 1.f - share)), t = t2 * rsqrtf(t2);
+    float z = t - __fdividef(2.30753f + 0.27061f * t, 1.f + t * (0.99229f + 0.04481f * t));
     return share < 0.5f ? z : -z;
 }
 
-// Mean and deviation of the score from those of the coordinates; a score that is not expected to vary has one bin. `square`: second moments,
-// `spread`: variances. Called by the whole block; every block of a row gets the same bits.
-__device__ __forceinline__ void place_bins(Shared& shared, Query& query, float mean, float square, float spread, int length) {
-    mean = warp_sum(mean), square = warp_sum(square), spread = warp_sum(spread);
-    if (threadIdx.x % 32 == 0)
-        shared.moments[threadIdx.x / 32] = make_float4(mean, square, spread, 0.f);
-    __syncthreads();
-    mean = square = spread = 0.f;
+// What is expected of the scores of a row: sums over coordinates. `largest`: the bits of the largest |query * scale|, of which NaN is the greatest.
+struct Expected {
+    float mean, square, spread;  // of first and second moments, of variances
+    u32 largest;
+};
+
+// The same bits in every thread of every block of a row. Ends with the block's other threads at the same place.
+__device__ __forceinline__ Expected expect(Shared& shared, const Coordinates& coordinates) {
+    constexpr int USED = smaller(WARPS, (RS + 31) / 32);
+    int warp = threadIdx.x / 32;
+    if (warp < USED) {
+        float mean = 0.f, square = 0.f, spread = 0.f;
+        u32 largest = 0;
 #pragma unroll
-    for (int w = 0; w < smaller(WARPS, (RS + 31) / 32); w++) {
-        float4 part = shared.moments[w];
-        mean += part.x, square += part.y, spread += part.z;
+        for (int j = 0; j < Coordinates::EACH; j++) {
+            float q = coordinates.query[j], centre = coordinates.mean[j] * q, width = coordinates.variance[j] * q * q;
+            mean += centre;
+            square += width + centre * centre;
+            spread += width;
+            largest = max(largest, __float_as_uint(__fmul_rn(q, coordinates.scale[j])) & 0x7fffffffu);
+        }
+
+        mean = warp_sum(mean), square = warp_sum(square), spread = warp_sum(spread), largest = __reduce_max_sync(FULL_MASK, largest);
+        if (threadIdx.x % 32 == 0)
+            shared.moments[warp] = make_float4(mean, square, spread, __uint_as_float(largest));
     }
 
-    float variance = square - mean * mean;
-    float factor = BINS_PER_DEVIATION * rsqrtf(variance > 0.f ? variance : spread);
-    float centre = -BINS_PER_DEVIATION * normal_quantile((float)critical_count(length) / candidate_count(length));
+    __syncthreads();
+    Expected sum = {};
+#pragma unroll 4
+    for (int w = 0; w < USED; w++) {
+        float4 part = shared.moments[w];
+        sum.mean += part.x, sum.square += part.y, sum.spread += part.z, sum.largest = max(sum.largest, __float_as_uint(part.w));
+    }
+
+    return sum;
+}
+
+// Bins around the place where the k-th best of the row is expected; a score that is not expected to vary has one bin. `unit`: of a score.
+__device__ __forceinline__ void place_bins(Query& query, const Expected& sum, float unit, int length) {
+    float variance = sum.square - sum.mean * sum.mean;
+    float factor = BINS_PER_DEVIATION * rsqrtf(variance > 0.f ? variance : sum.spread);
+    float share = __fdividef((float)critical_count(length), (float)candidate_count(length));
+    float offset = -BINS_PER_DEVIATION * normal_quantile(share) - sum.mean * factor;
+    factor *= unit;
     bool usable = factor > 0.f && factor < 1e30f;
     query.factor = usable ? factor : 0.f;
-    query.offset = usable ? centre - mean * factor : __int_as_float(0xff800000);  // -infinity
+    query.offset = usable ? offset : __int_as_float(0xff800000);  // -infinity
 }
 
 // Where a score lies among all bins, in fine bins; never falls as the score grows, the least for NaN. Bins are of equal width up to 2 deviations
 // from the expected threshold, then four to an octave of the distance.
 __device__ __forceinline__ int place_of(float score, float2 bins) {
-    constexpr int INNER = 48, OCTAVE = 8, SHIFT = 21 - 8;  // 2^21: a quarter of a float's octave
+    constexpr int INNER = 48, OCTAVE = 8, SHIFT = 21 - 7;  // 2^21: a quarter of a float's octave
     float p = __fmaf_rn(score, bins.x, bins.y), far = fabsf(p) - INNER + OCTAVE;
     int beyond = (__float_as_int(far) - __float_as_int((float)OCTAVE)) >> SHIFT;
     int outside = p > 0.f ? (BINS / 2 + INNER) * FINE_BINS + beyond : (BINS / 2 - INNER) * FINE_BINS - 1 - beyond;
     int inside = __float2int_rd((p + BINS / 2) * FINE_BINS);
     int place = far >= OCTAVE ? outside : inside;
-    return p != p ? FINE_BINS : min(max(place, FINE_BINS), BINS * FINE_BINS - 1);
+    return p != p ? FINE_BINS : min(max(place, FINE_BINS), (BINS - 1) * FINE_BINS - 1);
 }
 
 #if LATENT_INT8
@@ -71,45 +99,23 @@ constexpr float QUERY_RANGE = 16319.f;  // 127 * 128 + 63: two int8 halves
 
 // codes round(q * scale * (16319 / largest)), ties to even, as Reference.ScoreSelect.QuantiseQuery; all zeros where that is not finite
 __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16*, int length, Query& query) {
-    constexpr int EACH = Coordinates::EACH;
-    int tid = threadIdx.x;
-    float scaled[EACH];
-    u32 largest = 0;
+    Expected sum = expect(shared, coordinates);
+    float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(sum.largest));
+    bool finite = sum.largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
 #pragma unroll
-    for (int j = 0; j < EACH; j++) {
-        scaled[j] = __fmul_rn(coordinates.query[j], coordinates.scale[j]);
-        largest = max(largest, __float_as_uint(scaled[j]) & 0x7fffffffu);  // NaN is the largest
-    }
-
-    largest = __reduce_max_sync(FULL_MASK, largest);
-    if (tid % 32 == 0)
-        shared.largest[tid / 32] = largest;
-    __syncthreads();
-#pragma unroll
-    for (int w = 0; w < smaller(WARPS, (RS + 31) / 32); w++)
-        largest = max(largest, shared.largest[w]);
-    float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(largest));
-    bool finite = largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
-    float mean = 0.f, square = 0.f, spread = 0.f;
-#pragma unroll
-    for (int j = 0; j < EACH; j++) {
-        int i = j * THREADS + tid;
+    for (int j = 0; j < Coordinates::EACH; j++) {
+        int i = j * THREADS + threadIdx.x;
         if (i < RS) {
-            int code = finite ? __float2int_rn(__fmul_rn(scaled[j], step)) : 0, upper = (code + 64) >> 7;
+            int code = finite ? __float2int_rn(__fmul_rn(__fmul_rn(coordinates.query[j], coordinates.scale[j]), step)) : 0,
+                upper = (code + 64) >> 7;
             shared.high[i] = (u8)upper;
             shared.low[i] = (u8)(code - upper * 128);
-            if (code != 0) {
-                float inverse = code / coordinates.scale[j], centre = coordinates.mean[j] * inverse,
-                      width = coordinates.variance[j] * inverse * inverse;
-                mean += centre;
-                square += width + centre * centre;
-                spread += width;
-            }
         }
     }
 
-    place_bins(shared, query, mean, square, spread, length);
-    int lane = tid % LANES;
+    place_bins(query, sum, finite ? __fdividef(__uint_as_float(sum.largest), QUERY_RANGE) : 0.f, length);
+    __syncthreads();
+    int lane = threadIdx.x % LANES;
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) {
         bool held = c * LANES + lane < VECTORS;
@@ -143,16 +149,7 @@ __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coord
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++)
         widen8(c * LANES + lane < VECTORS ? ((const uint4*)source)[c * LANES + lane] : make_uint4(0, 0, 0, 0), query.value[c]);
-    float mean = 0.f, square = 0.f, spread = 0.f;
-#pragma unroll
-    for (int j = 0; j < Coordinates::EACH; j++) {
-        float q = coordinates.query[j], centre = coordinates.mean[j] * q, width = coordinates.variance[j] * q * q;
-        mean += centre;
-        square += width + centre * centre;
-        spread += width;
-    }
-
-    place_bins(shared, query, mean, square, spread, length);
+    place_bins(query, expect(shared, coordinates), 1.f, length);
 }
 
 __device__ __forceinline__ float dot(const uint4 (&latent)[COLUMNS], const Query& query) {
@@ -199,26 +196,39 @@ __device__ __forceinline__ Score reduce(Score (&value)[LOADS]) {
     return value[0];
 }
 
-// Lane t gets the score of token t; latents [32, RS].
-__device__ __forceinline__ Score score_unit(const u8* latents, const Query& query) {
-    constexpr int STEPS = UNIT / STEP;
-    int lane = threadIdx.x & 31, column = lane % LANES, group = lane / LANES;
-    Score result = 0;
-#pragma unroll 2
-    for (int step = 0; step < STEPS; step++) {
-        uint4 latent[LOADS][COLUMNS];
-#pragma unroll
-        for (int i = 0; i < LOADS; i++) {
-            const u8* row = latents + (step * STEP + i * GROUPS + group) * (RS * ELEMENT_BYTES);
-#pragma unroll
-            for (int c = 0; c < COLUMNS; c++)
-                latent[i][c] = c * LANES + column < VECTORS ? load_stream(row + (c * LANES + column) * 16) : make_uint4(0, 0, 0, 0);
-        }
+// What a lane reads at once.
+struct Tile {
+    uint4 piece[LOADS][COLUMNS];
+};
 
+constexpr int STEPS = UNIT / STEP;
+
+// Step `step` of the unit whose latents [32, RS] these are.
+__device__ __forceinline__ void load_tile(Tile& tile, const u8* latents, int step) {
+    int lane = threadIdx.x & 31, column = lane % LANES, group = lane / LANES;
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const u8* row = latents + (step * STEP + i * GROUPS + group) * (RS * ELEMENT_BYTES);
+#pragma unroll
+        for (int c = 0; c < COLUMNS; c++)
+            tile.piece[i][c] = c * LANES + column < VECTORS ? load_stream(row + (c * LANES + column) * 16) : make_uint4(0, 0, 0, 0);
+    }
+}
+
+// Lane t gets the score of token t of a unit, whose first step is in `tile`; there then is the first step of the next unit, if there is one.
+__device__ __forceinline__ Score score_unit(Tile& tile, const u8* latents, const u8* next, const Query& query) {
+    int lane = threadIdx.x & 31;
+    Score result = 0;
+#pragma unroll 1
+    for (int step = 0; step < STEPS; step++) {
         Score part[LOADS];
 #pragma unroll
         for (int i = 0; i < LOADS; i++)
-            part[i] = dot(latent[i], query);
+            part[i] = dot(tile.piece[i], query);
+        if (step + 1 < STEPS)
+            load_tile(tile, latents, step + 1);
+        else if (next)
+            load_tile(tile, next, 0);
         Score sum = reduce(part);
         if (lane % STEPS == step)
             result = sum;
@@ -228,24 +238,9 @@ __device__ __forceinline__ Score score_unit(const u8* latents, const Query& quer
     return __shfl_sync(FULL_MASK, result, lane % GROUPS * LANES + lane % STEP / GROUPS * STEPS + lane / STEP);
 }
 
-// tokens ordered by (key descending, position ascending) are ordered by this, descending
-__device__ __forceinline__ u64 rank_of(u32 key, int position) { return (u64)key << 32 | (u32)~position; }
-
-// asks L2 for a unit's latents
-__device__ __forceinline__ void prefetch(const u8* latents) {
-    constexpr int BYTES = UNIT * RS * ELEMENT_BYTES;
-#pragma unroll
-    for (int i = 0; i < (BYTES + 4095) / 4096; i++) {
-        int at = i * 4096 + (threadIdx.x & 31) * 128;
-        if (BYTES % 4096 == 0 || at < BYTES)
-            asm volatile("prefetch.global.L2 [%0];" ::"l"(latents + at));
-    }
-}
-
-// Units [first, end) of a row's `units`: what a block scores at a time.
-struct Part {
-    int row, slot, length, units, first, end;
-};
+// tokens ordered by (key descending, position ascending) are ordered by this, descending: 63 bits, nine digits of 7
+__device__ __forceinline__ u64 rank_of(u32 key, int position) { return (u64)key << 31 | (u32)(0x7fffffff - position); }
+__device__ __forceinline__ int token_of(u64 rank) { return 0x7fffffff - (int)(rank & 0x7fffffffu); }
 
 // Where a warp's next 32 units lie: unit base + i * WARPS in page `page` of lane i.
 struct Window {
@@ -264,57 +259,51 @@ __device__ __forceinline__ const u8* latents_at(const Args& args, const Window& 
     return args.pages + (u64)page * PAGE_UNIT + args.layer_offset + (window.base + i * WARPS) * UNIT % PAGE_SIZE * (RS * ELEMENT_BYTES);
 }
 
-// The first window of a part, asked for ahead of time: needs nothing of the query.
-__device__ __forceinline__ Window open_window(const Args& args, const Part& part) {
+// The first window of a part, its first step on the way to registers and the second to L2.
+__device__ __forceinline__ Window open_tile(const Args& args, const Part& part, Tile& tile) {
     Window window = window_at(args, part, part.first + (threadIdx.x >> 5));
-#pragma unroll
-    for (int i = 0; i < EARLY; i++) {
-        if (window.base + i * WARPS < part.end)
-            prefetch(latents_at(args, window, i));
-    }
-
+    if (window.base < part.end)
+        load_tile(tile, latents_at(args, window, 0), 0);
+    constexpr int BYTES = STEP * RS * ELEMENT_BYTES;
+    int at = (threadIdx.x & 31) * 128;
+    const u8* next = STEPS > 1 ? latents_at(args, window, 0) + BYTES : latents_at(args, window, 1);
+    if (window.base + (STEPS > 1 ? 0 : WARPS) < part.end && at < BYTES)
+        asm volatile("prefetch.global.L2 [%0];" ::"l"(next + at));
     return window;
 }
 
-// Scores a part of a row and adds its bins to the row's histogram. `coordinates` are the row's.
-__device__ __forceinline__ float2 scan(const Args& args, Shared& shared, const Coordinates& coordinates, const Part& part, Window window) {
-    int lane = threadIdx.x & 31, row = part.row, end = part.end, sink = sink_count(part.length);
-    u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
-    u32* bins = args.bins + (i64)row * (MASK_WORDS * BIN_WORDS);
-    Query query;
-    prepare(shared, coordinates, query_of(args, row), part.length, query);
+// Scores a part of a row, the first step of which is in `tile`, and counts its bins. Keeps the part's keys at `kept` too,
+// where that is not null.
+__device__ __forceinline__ void scan(const Args& args, Shared& shared, const Query& query, const Part& part, Window window, Tile& tile,
+                                     u32* kept) {
+    int lane = threadIdx.x & 31, end = part.end, sink = sink_count(part.length);
+    u32 before = part.row * MASK_WORDS;  // units of the rows before
     float2 expected = make_float2(query.factor, query.offset);
+    const u8* latents = latents_at(args, window, 0);
 #pragma unroll 1
-    while (window.base < end) {
-        int count = min(32, (end - window.base + WARPS - 1) / WARPS);
-#pragma unroll 1
-        for (int i = 0; i < count; i++) {
-            int unit = window.base + i * WARPS, token = unit * UNIT + lane;
-            Score score = score_unit(latents_at(args, window, i), query);
-            int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
-            keys[token] = key_of(score);
-            atomicAdd(shared.histogram + bin, 1u);
-            u32 own = 0;
-#pragma unroll
-            for (int bit = 0; bit < 7; bit++) {
-                u32 word = __ballot_sync(FULL_MASK, bin >> bit & 1);
-                own = lane == bit ? word : own;
-            }
-
-            if (lane < BIN_WORDS)
-                bins[unit * BIN_WORDS + lane] = own;
+    for (int unit = window.base, i = 1; unit < end; unit += WARPS, i++) {
+        if (i == 32) {
+            window = window_at(args, part, window.base + 32 * WARPS);
+            i = 0;
         }
 
-        window = window_at(args, part, window.base + 32 * WARPS);
-    }
+        const u8* next = latents_at(args, window, i);
+        int token = unit * UNIT + lane;
+        Score score = score_unit(tile, latents, unit + WARPS < end ? next : nullptr, query);
+        latents = next;
+        int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
+        args.keys[(before + unit) * UNIT + lane] = key_of(score);
+        if (kept)
+            kept[token - part.first * UNIT] = key_of(score);
+        atomicAdd(shared.histogram + bin, 1u);
+        u32 own = 0;
+#pragma unroll
+        for (int bit = 0; bit < 7; bit++) {
+            u32 word = __ballot_sync(FULL_MASK, bin >> bit & 1);
+            own = lane == bit ? word : own;
+        }
 
-    __syncthreads();
-    if (threadIdx.x < BINS) {
-        u32 count = shared.histogram[threadIdx.x];
-        if (count && threadIdx.x > 0)
-            atomicAdd(args.histogram + row * BINS + threadIdx.x, count);
-        shared.histogram[threadIdx.x] = 0;
+        if (lane < BIN_WORDS)
+            args.bins[(before + unit) * BIN_WORDS + lane] = own;
     }
-
-    return expected;
 }

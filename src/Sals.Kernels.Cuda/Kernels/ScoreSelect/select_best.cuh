@@ -7,13 +7,18 @@ struct Threshold {
     int bin, above, count;
 };
 
-// Every lane gets the answer. Lane l holds EACH bins from BINS - EACH * (l + 1) on, ascending.
-template <int EACH>
-__device__ __forceinline__ Threshold find_bin(const int (&count)[EACH], int k) {
-    int lane = threadIdx.x & 31, own = 0;
+// The bin of the k-th best; every lane of a warp gets the answer. Lane l has bins 124 - 4 l to 127 - 4 l. A bin with `saturated` tokens or more is taken
+// to hold MANY.
+__device__ __forceinline__ Threshold find_bin(const u32* bins, int k, int saturated = 0x7fffffff) {
+    int lane = threadIdx.x & 31;
+    uint4 four = ((const uint4*)bins)[31 - lane];
+    int count[4] = {(int)four.x, (int)four.y, (int)four.z, (int)four.w}, own = 0;
 #pragma unroll
-    for (int i = 0; i < EACH; i++)
+    for (int i = 0; i < 4; i++) {
+        count[i] = count[i] < saturated ? count[i] : MANY;
         own += count[i];
+    }
+
     int above = own;
 #pragma unroll
     for (int offset = 1; offset < 32; offset <<= 1) {
@@ -23,31 +28,14 @@ __device__ __forceinline__ Threshold find_bin(const int (&count)[EACH], int k) {
     }
 
     above -= own;
-    bool here = above < k && k <= above + own;
-    Threshold found = {0, 0, 0};
+    int source = __ffs(__ballot_sync(FULL_MASK, above < k && k <= above + own)) - 1, bin = BINS - 1 - 4 * lane, in = count[3];
 #pragma unroll
-    for (int i = EACH - 1; i >= 0; i--) {
-        if (above < k && k <= above + count[i])
-            found = {EACH * (32 - lane) - EACH + i, above, count[i]};
-        above += count[i];
+    for (int i = 2; i >= 0; i--) {
+        if (above + in < k)
+            above += in, in = count[i], bin--;
     }
 
-    int source = __ffs(__ballot_sync(FULL_MASK, here)) - 1;
-    return {__shfl_sync(FULL_MASK, found.bin, source), __shfl_sync(FULL_MASK, found.above, source),
-            __shfl_sync(FULL_MASK, found.count, source)};
-}
-
-__device__ __forceinline__ Threshold find_fine_bin(const u32* fine, int k) {
-    constexpr int EACH = FINE_BINS / 32;
-    int count[EACH];
-    const uint4* from = (const uint4*)(fine + FINE_BINS - EACH * (threadIdx.x % 32 + 1));
-#pragma unroll
-    for (int i = 0; i < EACH / 4; i++) {
-        uint4 v = from[i];
-        count[4 * i] = v.x, count[4 * i + 1] = v.y, count[4 * i + 2] = v.z, count[4 * i + 3] = v.w;
-    }
-
-    return find_bin<EACH>(count, k);
+    return {__shfl_sync(FULL_MASK, bin, source), __shfl_sync(FULL_MASK, above, source), __shfl_sync(FULL_MASK, in, source)};
 }
 
 // The k-th largest rank of tokens [sink, end), digit by digit from the highest: any scores, ties too. Sets `prefix` and `shift`; those with
@@ -55,7 +43,7 @@ __device__ __forceinline__ Threshold find_fine_bin(const u32* fine, int k) {
 __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, int k, Shared& shared, u64& prefix, int& shift) {
     prefix = 0;
 #pragma unroll 1
-    for (shift = 56;; shift -= 8) {
+    for (shift = 56;; shift -= 7) {
         __syncthreads();
         if (threadIdx.x < FINE_BINS)
             shared.fine[threadIdx.x] = 0;
@@ -76,8 +64,8 @@ __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, in
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     u64 rank = rank_of(key[i], t + i);
-                    bool counts = t + i >= sink && t < end && (shift == 56 || rank >> (shift + 8) == prefix);
-                    u32 digit = counts ? (u32)(rank >> shift) & 255 : 256;
+                    bool counts = t + i >= sink && t < end && (shift == 56 || rank >> (shift + 7) == prefix);
+                    u32 digit = counts ? (u32)(rank >> shift) & 127 : 128;
                     u32 peers = __match_any_sync(FULL_MASK, digit);
                     if (counts && (threadIdx.x & 31) == __ffs(peers) - 1)
                         atomicAdd(shared.fine + digit, __popc(peers));
@@ -86,19 +74,19 @@ __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, in
         }
 
         __syncthreads();
-        Threshold found = find_fine_bin(shared.fine, k);
-        prefix = prefix << 8 | found.bin;
+        Threshold found = find_bin(shared.fine, k);
+        prefix = prefix << 7 | found.bin;
         k -= found.above;
         if (k == found.count || shift == 0)
             return;
     }
 }
 
-// bits of the tokens whose rank reaches the k-th
-__device__ __forceinline__ void mark_by_rank(const u32* keys, int sink, int end, int k, u32* mask, Shared& shared) {
+// Bits of the part's tokens whose rank reaches the row's k-th; counts those before the part in shared.before_selected.
+__device__ __forceinline__ void mark_by_rank(const u32* keys, const Part& part, int k, u32* mask, Shared& shared) {
+    int sink = sink_count(part.length), first = part.first * UNIT, end = part.end * UNIT, shift, before = 0;
     u64 prefix;
-    int shift;
-    find_rank(keys, sink, end, k, shared, prefix, shift);
+    find_rank(keys, sink, part.units * UNIT, k, shared, prefix, shift);
 #pragma unroll 1
     for (int base = 0; base < end; base += THREADS * 8) {
         u32 key[8];
@@ -112,132 +100,97 @@ __device__ __forceinline__ void mark_by_rank(const u32* keys, int sink, int end,
         for (int j = 0; j < 8; j++) {
             int t = base + j * THREADS + threadIdx.x;
             u32 word = __ballot_sync(FULL_MASK, t >= sink && t < end && rank_of(key[j], t) >> shift >= prefix);
-            if (t < end && threadIdx.x % 32 == 0)
-                mask[t / 32] = word;
+            if (t < first)
+                before += __popc(word);
+            else if (t < end && threadIdx.x % 32 == 0)
+                mask[t / 32 - part.first] = word;
         }
     }
 
+    // a warp's lanes hold the same sum
+    if (threadIdx.x % 32 == 0)
+        atomicAdd(&shared.before_selected, before);
     __syncthreads();
 }
 
-// Bins of 32 tokens at a time, bit by bit: units base + i * THREADS + tid.
-struct Batch {
-    static constexpr int SIZE = 2;
-    uint4 low[SIZE], high[SIZE];
+// Bins of 32 tokens, bit by bit.
+struct Bins {
+    uint4 low, high;
 };
 
-__device__ __forceinline__ Batch load_bins(const u32* bins, int base, int units) {
-    Batch batch;
-#pragma unroll
-    for (int i = 0; i < Batch::SIZE; i++) {
-        int unit = base + i * THREADS + threadIdx.x;
-        const uint4* words = (const uint4*)(bins + unit * BIN_WORDS);
-        batch.low[i] = unit < units ? __ldcg(words) : make_uint4(0, 0, 0, 0);
-        batch.high[i] = unit < units ? __ldcg(words + 1) : make_uint4(0, 0, 0, 0);
-    }
-
-    return batch;
+__device__ __forceinline__ Bins load_bins(const u32* bins, int unit, int units) {
+    const uint4* words = (const uint4*)(bins + unit * BIN_WORDS);
+    return unit < units ? Bins{__ldcg(words), __ldcg(words + 1)} : Bins{};
 }
 
-// Bits of the tokens above the threshold's bin, by one pass over the bins, whose first batch is loaded; lists the tokens in it.
-__device__ __forceinline__ void mark_above(const u32* bins, Batch batch, int units, int bin, u32* mask, Shared& shared) {
-    u32 wanted[7];
-#pragma unroll
-    for (int bit = 0; bit < 7; bit++)
-        wanted[bit] = bin >> bit & 1 ? FULL_MASK : 0;
+// Bits of the tokens above a bin, by one pass over the bins of units `first`.., of which the thread's first is loaded; lists the tokens in it.
+__device__ __forceinline__ void mark_above(const u32* bins, Bins own, int first, int units, int bin, u32* mask, Shared& shared) {
 #pragma unroll 1
-    for (int base = 0; base < units; base += THREADS * Batch::SIZE) {
-        Batch ahead = load_bins(bins, base + THREADS * Batch::SIZE, units);
+    for (int unit = threadIdx.x; unit < units; unit += THREADS) {
+        Bins next = load_bins(bins, unit + THREADS, units);
+        u32 words[7] = {own.low.x, own.low.y, own.low.z, own.low.w, own.high.x, own.high.y, own.high.z};
+        u32 above = 0, in = FULL_MASK;
 #pragma unroll
-        for (int i = 0; i < Batch::SIZE; i++) {
-            int unit = base + i * THREADS + threadIdx.x;
-            u32 words[7] = {batch.low[i].x,  batch.low[i].y,  batch.low[i].z, batch.low[i].w,
-                            batch.high[i].x, batch.high[i].y, batch.high[i].z};
-            u32 above = 0, in = unit < units ? FULL_MASK : 0;
-#pragma unroll
-            for (int bit = 6; bit >= 0; bit--) {
-                above |= in & words[bit] & ~wanted[bit];
-                in &= ~(words[bit] ^ wanted[bit]);
-            }
-
-            if (unit < units)
-                mask[unit] = above;
-            if (in) {
-                int slot = atomicAdd(&shared.candidate_count, __popc(in));
-                for (; in; in &= in - 1)
-                    shared.candidates[slot++] = unit * 32 + __ffs(in) - 1;
-            }
+        for (int bit = 6; bit >= 0; bit--) {
+            u32 wanted = bin >> bit & 1 ? FULL_MASK : 0;
+            above |= in & words[bit] & ~wanted;
+            in &= ~(words[bit] ^ wanted);
         }
 
-        batch = ahead;
+        mask[unit] = above;
+        if (in) {
+            int slot = atomicAdd(&shared.candidate_count, __popc(in));
+            for (; in; in &= in - 1)
+                shared.candidates[slot++] = (first + unit) * UNIT + __ffs(in) - 1;
+        }
+
+        own = next;
     }
 }
 
-__device__ __forceinline__ void set(u32* mask, int token) { atomicOr(mask + token / 32, 1u << token % 32); }
-
-// Adds the k best of the listed tokens; false, and nothing added, when too many of them are close to each other.
-__device__ __forceinline__ bool mark_candidates(const u32* keys, float2 expected, int count, int k, u32* mask, Shared& shared) {
-    constexpr int EACH = CANDIDATES / THREADS;
-    int token[EACH], fine[EACH];
-    u32 key[EACH];
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int at = i * THREADS + threadIdx.x;
-        token[i] = at < count ? (int)shared.candidates[at] : -1;
-        key[i] = at < count ? __ldcg(keys + token[i]) : 0;
-    }
-
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        fine[i] = place_of(score_of(key[i]), expected) % FINE_BINS;
-        if (token[i] >= 0)
-            atomicAdd(shared.fine + fine[i], 1u);
-    }
-
-    __syncthreads();
-    Threshold found = find_fine_bin(shared.fine, k);
-    if (found.count > TIED)
-        return false;
-    k -= found.above;
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        if (token[i] >= 0 && fine[i] > found.bin)
-            set(mask, token[i]);
-        if (token[i] >= 0 && fine[i] == found.bin)
-            shared.tied[atomicAdd(&shared.tied_count, 1)] = rank_of(key[i], token[i]);
-    }
-
-    __syncthreads();
-    if (threadIdx.x < found.count) {
-        u64 own = shared.tied[threadIdx.x];
-        int better = 0;
-        for (int i = 0; i < found.count; i++)
-            better += shared.tied[i] > own;
-        if (better < k)
-            set(mask, ~(u32)own);
-    }
-
-    __syncthreads();
-    return true;
-}
-
-// Writes the marked positions, ascending. A warp takes a run of words, 32 at a time.
-__device__ __forceinline__ void emit(const u32* mask, int words, int* selected, Shared& shared) {
-    int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    int span = (words + THREADS - 1) / THREADS * 32, first = warp * span, end = min(words, first + span), count = 0;
-    for (int w = first + lane; w < end; w += 32)
-        count += __popc(mask[w]);
-    count = __reduce_add_sync(FULL_MASK, count);
-    if (lane == 0)
-        shared.scan[warp] = count;
-    __syncthreads();
-    int before = 0;
-#pragma unroll
-    for (int w = 0; w < WARPS; w++)
-        before += w < warp ? shared.scan[w] : 0;
+// Adds the k best of the listed candidates: those of the part to the mask, those before it to shared.before_selected. Their ranks are in shared.rank,
+// their fine bins in shared.place and counted in shared.fine.
+__device__ __forceinline__ void mark_candidates(Shared& shared, const Part& part, int count, int k, u32* mask) {
+    auto add = [&](u64 rank) {
+        int token = token_of(rank), word = token / UNIT;
+        if (word < part.first)
+            atomicAdd(&shared.before_selected, 1);
+        else if (word < part.end)
+            atomicOr(mask + word - part.first, 1u << token % UNIT);
+    };
+    Threshold found = find_bin(shared.fine, k);
+    int* tied = shared.candidates;
 #pragma unroll 1
-    for (int w = first; w < end; w += 32) {
-        u32 bits = w + lane < end ? mask[w + lane] : 0;
+    for (int i = threadIdx.x; i < count; i += THREADS) {
+        if (shared.place[i] > found.bin)
+            add(shared.rank[i]);
+        if (shared.place[i] == found.bin)
+            tied[atomicAdd(&shared.tied_count, 1)] = i;
+    }
+
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < found.count; i += THREADS) {
+        u64 own = shared.rank[tied[i]];
+        int better = 0;
+#pragma unroll 1
+        for (int j = 0; j < found.count; j++)
+            better += shared.rank[tied[j]] > own;
+        if (better < k - found.above)
+            add(own);
+    }
+
+    __syncthreads();
+}
+
+// Writes the marked positions, ascending. A warp takes 32 words at a time and counts those before them by itself.
+__device__ __forceinline__ void emit(const u32* mask, int unit, int words, int* selected) {
+    int lane = threadIdx.x & 31, counted = 0, at = 0;
+#pragma unroll 1
+    for (int base = threadIdx.x - lane; base < words; base += THREADS) {
+        for (; at < base; at += 32)
+            counted += __popc(mask[at + lane]);
+        u32 bits = base + lane < words ? mask[base + lane] : 0;
         int own = __popc(bits), sum = own;
 #pragma unroll
         for (int offset = 1; offset < 32; offset <<= 1) {
@@ -246,39 +199,83 @@ __device__ __forceinline__ void emit(const u32* mask, int words, int* selected, 
                 sum += below;
         }
 
-        for (int at = before + sum - own; bits; bits &= bits - 1)
-            selected[at++] = (w + lane) * 32 + __ffs(bits) - 1;
-        before += __shfl_sync(FULL_MASK, sum, 31);
+        int* to = selected + __reduce_add_sync(FULL_MASK, counted) + sum - own;
+        for (; bits; bits &= bits - 1)
+            *to++ = (unit + base + lane) * UNIT + __ffs(bits) - 1;
     }
 }
 
-// Lists a row's best tokens, all of whose scores are known, and clears its histogram. The block's counters are 0 before and after.
-__device__ __forceinline__ void select(const Args& args, Shared& shared, const Completed& done) {
-    int row = done.row, length = done.length;
-    float2 expected = done.expected;
-    int tid = threadIdx.x, k = critical_count(length), end = window_start(length), sink = sink_count(length);
-    const u32* keys = args.keys + (i64)row * (MAXP * PAGE_SIZE);
-    const u32* bins = args.bins + (i64)row * (MASK_WORDS * BIN_WORDS);
-    u32* histogram = args.histogram + row * BINS;
-    u32* mask = SHARED_MASK ? shared.mask : args.mask + (i64)row * MASK_WORDS;
-    Batch batch = load_bins(bins, 0, end / UNIT);
-    uint4 four = __ldcg((const uint4*)(histogram + BINS - 4 * (tid % 32 + 1)));
-    if (tid < FINE_BINS)
-        shared.fine[tid] = 0;
-    int count[4] = {(int)four.x, (int)four.y, (int)four.z, (int)four.w};
-    Threshold found = find_bin<4>(count, k);
-    bool marked = found.count <= CANDIDATES;
-    if (marked)
-        mark_above(bins, batch, end / UNIT, found.bin, mask, shared);
+// Finds the threshold's bin of a row, marks the part's tokens above it and lists those in it: for the row's other blocks unless it has none. The
+// block's counters are 0 before.
+__device__ __forceinline__ void find_candidates(const Args& args, Shared& shared, Scored& scored) {
+    const Part& part = scored.part;
+    bool alone = part.blocks == 1;
+    int tid = threadIdx.x, units = part.end - part.first;
+    const u32* bins = args.bins + ((i64)part.row * MASK_WORDS + part.first) * BIN_WORDS;
+    Bins own = load_bins(bins, tid, units);
+    Counts counts;
+    if (!alone)
+        counts = gather_counts(args, shared, part);
+    Threshold found = find_bin(alone ? shared.histogram : shared.total, critical_count(part.length), SATURATED);
+    scored.above = found.above, scored.count = found.count, scored.above_before = 0;
+    if (found.count <= CANDIDATES) {
+        if (!alone)
+            count_before(shared, counts, found.bin);
+        mark_above(bins, own, part.first, units, found.bin, scored.mask, shared);
+        __syncthreads();
+        scored.above_before = shared.before_above;
+        if (!alone) {
+            u32* list = list_of(args, part) + shared.before_in * 4;
+            for (int i = tid; i < shared.candidate_count; i += THREADS) {
+                int token = shared.candidates[i];
+                publish(list + i * 4, scored.keys[token], token, 0, shared.launch);
+            }
+        }
+    } else if (!alone) {
+        // its keys are there for all to read
+        __threadfence();
+        __syncthreads();
+        if (tid == 0)
+            publish(list_of(args, part) + (blockIdx.x - part.block) * 4, 0, 0, 0, shared.launch);
+    }
+}
+
+// Writes the positions of the row's best tokens that lie in the part, after find_candidates.
+__device__ __forceinline__ void list_best(const Args& args, Shared& shared, const Scored& scored) {
+    const Part& part = scored.part;
+    bool alone = part.blocks == 1, few = scored.count <= CANDIDATES;
+    int k = critical_count(part.length), listed = few ? scored.count : alone ? 0 : part.blocks;
+    u32 launch = shared.launch;
+    const u32* list = list_of(args, part);
+#pragma unroll 1
+    for (int i = threadIdx.x; i < listed; i += THREADS) {
+        int token;
+        u32 key;
+        if (alone) {
+            token = shared.candidates[i];
+            key = args.keys[(i64)part.row * (MAXP * PAGE_SIZE) + token];
+        } else {
+            uint4 v;
+            do
+                v = look(list + i * 4);
+            while (v.w != launch);
+            key = v.x, token = (int)v.y;
+        }
+
+        int fine = place_of(score_of(key), scored.expected) % FINE_BINS;
+        shared.rank[i] = rank_of(key, token);
+        shared.place[i] = (u8)fine;
+        atomicAdd(shared.fine + fine, 1u);
+    }
+
     __syncthreads();
-    if (tid < BINS)
-        histogram[tid] = 0;
-    if (marked)
-        marked = mark_candidates(keys, expected, found.count, k - found.above, mask, shared);
-    if (!marked)
-        mark_by_rank(keys, sink, end, k, mask, shared);
-    if (tid == 0)
-        shared.candidate_count = shared.tied_count = 0;
-    emit(mask, end / 32, args.selected + (i64)row * YMAX, shared);
-    __syncthreads();
+    if (few)
+        mark_candidates(shared, part, scored.count, k - scored.above, scored.mask);
+    else {
+        __threadfence();
+        mark_by_rank(args.keys + (i64)part.row * (MAXP * PAGE_SIZE), part, k, scored.mask, shared);
+    }
+
+    emit(scored.mask, part.first, part.end - part.first,
+         args.selected + (i64)part.row * YMAX + scored.above_before + shared.before_selected);
 }
