@@ -94,7 +94,7 @@ public class KernelTimings
             }
 
             var work = rows * DenseRuns.Of(length);
-            var workspace = DenseAttendKernel.Workspace.Take(gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, rows, dh, heads, kv)), gpu.Stream, work, rows, dh, heads, kv);
+            var workspace = DenseAttendKernel.Workspace.Take(gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, dh, heads)), gpu.Stream, work, dh, heads);
             var inputs = new StepInputs(
                 gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(2 * work), gpu.Poisoned<int>(1));
             var lengths = gpu.Upload<int>([.. Enumerable.Repeat(length - 1, rows), 0]);

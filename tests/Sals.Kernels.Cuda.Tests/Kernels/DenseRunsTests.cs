@@ -9,23 +9,29 @@ public class DenseRunsTests
     [InlineData(1, 256, 1)]
     [InlineData(256, 256, 1)]
     [InlineData(257, 256, 2)]
-    [InlineData(8192, 256, 32)]
-    [InlineData(8193, 512, 17)]
-    [InlineData(16384, 512, 32)]
-    [InlineData(16385, 1024, 17)]
+    [InlineData(1024, 256, 4)]
+    [InlineData(1025, 512, 3)]
+    [InlineData(4096, 512, 8)]
+    [InlineData(4097, 1024, 5)]
+    [InlineData(16384, 1024, 16)]
+    [InlineData(16385, 2048, 9)]
+    [InlineData(65536, 2048, 32)]
+    [InlineData(65537, 4096, 17)]
     [InlineData(131072, 4096, 32)]
     [InlineData(131073, 8192, 17)]
-    public void Runs_double_where_a_row_would_have_more_than_32(int length, int tokens, int runs)
+    [InlineData(1 << 20, 32768, 32)]
+    public void Runs_double_when_the_row_is_four_times_as_long_and_never_exceed_32(int length, int tokens, int runs)
     {
         Assert.Equal(tokens, DenseRuns.Tokens(length));
         Assert.Equal(runs, DenseRuns.Of(length));
     }
 
     [Theory]
-    [InlineData(255)]
+    [InlineData(1)]
+    [InlineData(1100)]
     [InlineData(5000)]
-    [InlineData(8192)]
-    [InlineData(40000)]
+    [InlineData(16384)]
+    [InlineData(300000)]
     public void No_shorter_row_has_more_than_the_most(int longest)
     {
         Assert.Equal(Enumerable.Range(1, longest).Max(DenseRuns.Of), DenseRuns.Most(longest));

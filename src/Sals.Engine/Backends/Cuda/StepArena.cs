@@ -56,7 +56,7 @@ internal sealed class StepArena : IDisposable
         AdjustedLogits = _arena.Take<float>((long)slots * model.VocabularySize);
         Inputs = new StepInputs(
             _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(2L * work), _arena.Take<int>(1));
-        Attention = DenseAttendKernel.Workspace.Take(_arena, stream, work, slots, model.HeadSize, model.HeadCount, model.KeyValueHeadCount);
+        Attention = DenseAttendKernel.Workspace.Take(_arena, stream, work, model.HeadSize, model.HeadCount);
         Gemm = _arena.Take<byte>(GemmPlanCache.WorkspaceBytes);
         Lanes = [.. laneLengths.Select(l => new CudaLane(l, _arena.Take<ushort>((long)l * model.HiddenSize), _arena.Take<ushort>((long)l * model.KeyWidth), _arena.Take<ushort>((long)l * model.KeyWidth)))];
     }
@@ -144,7 +144,7 @@ internal sealed class StepArena : IDisposable
             + (4 * DeviceArena.SizeOf<int>(slots))
             + DeviceArena.SizeOf<int>(2L * work)
             + DeviceArena.SizeOf<int>(1)
-            + DenseAttendKernel.Workspace.Bytes(work, slots, model.HeadSize, model.HeadCount, model.KeyValueHeadCount)
+            + DenseAttendKernel.Workspace.Bytes(work, model.HeadSize, model.HeadCount)
             + DeviceArena.SizeOf<byte>(GemmPlanCache.WorkspaceBytes)
             + laneLengths.Sum(l => DeviceArena.SizeOf<ushort>((long)l * model.HiddenSize) + (2 * DeviceArena.SizeOf<ushort>((long)l * model.KeyWidth)));
     }

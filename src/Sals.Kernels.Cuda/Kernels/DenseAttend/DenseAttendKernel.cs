@@ -10,12 +10,12 @@ public sealed class DenseAttendKernel
 {
     private const int Warps = 4;
     private const int StageTokens = 16;
+    private const int MergeThreads = 64;
 
     private readonly Kernel _kernel;
     private readonly Kernel _merge;
     private readonly int _sharedBytes;
     private readonly int _blocks;
-    private readonly int _headSize;
     private readonly int _queryHeads;
     private readonly float _scale;
     private readonly bool _int8;
@@ -26,7 +26,7 @@ public sealed class DenseAttendKernel
     {
         _kernel = module.Get("dense_attend");
         _merge = module.Get("merge_runs");
-        (_headSize, _queryHeads, _int8) = (headSize, queryHeads, int8);
+        (_queryHeads, _int8) = (queryHeads, int8);
 
         // as in the source: stages of a warp; its result, head by head, with (m, l); tasks of 8 items
         var small = _kernel.ComputeCapability is 86 or 89;
@@ -80,40 +80,31 @@ public sealed class DenseAttendKernel
             Pages = pages,
             Partial = workspace.Partial,
             PartialMl = workspace.PartialMl,
-            Claimed = workspace.RunTicket.As<uint>(),
+            Claimed = workspace.Claimed,
             O = o,
             LayerOffset = checked((uint)layer.Keys),
             PeakOffset = checked((uint)layer.Peaks),
             Scale = _scale,
         };
         _kernel.Launch(stream, new Extent(_blocks), new Extent(Warps * 32), _sharedBytes, arguments, overlap: true);
-        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(_headSize), 0, arguments, overlap: true);
+        _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(MergeThreads), 0, arguments, overlap: true);
     }
 
-    /// <summary>Partial results of rows longer than one run, and the counters by which sparse_attend knows when they are complete.</summary>
+    /// <summary>Partial results of rows longer than one run, and what blocks count while they share out the items.</summary>
     /// <param name="Partial">[WORK, HQ, DH]</param>
     /// <param name="PartialMl">[WORK, HQ, 2]</param>
-    /// <param name="RunTicket">[WORK, HK]; dense_attend counts its claims in the first two</param>
-    /// <param name="RowTicket">[B, HK]</param>
-    public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl, DevicePtr<int> RunTicket, DevicePtr<int> RowTicket)
+    /// <param name="Claimed">[2], 0 before and after a launch</param>
+    public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl, DevicePtr<uint> Claimed)
     {
-        /// <summary>Bytes in an arena for at most <paramref name="work"/> entries of <paramref name="rows"/> rows.</summary>
-        public static long Bytes(int work, int rows, int headSize, int queryHeads, int keyHeads) =>
-            DeviceArena.SizeOf<float>((long)work * queryHeads * headSize)
-            + DeviceArena.SizeOf<float>((long)work * queryHeads * 2)
-            + DeviceArena.SizeOf<int>((long)work * keyHeads)
-            + DeviceArena.SizeOf<int>((long)rows * keyHeads);
+        /// <summary>Bytes in an arena for at most <paramref name="work"/> entries of the work list.</summary>
+        public static long Bytes(int work, int headSize, int queryHeads) =>
+            DeviceArena.SizeOf<float>((long)work * queryHeads * headSize) + DeviceArena.SizeOf<float>((long)work * queryHeads * 2) + DeviceArena.SizeOf<uint>(2);
 
-        /// <summary>Takes it from an arena and clears the tickets.</summary>
-        public static Workspace Take(DeviceArena arena, CudaStream stream, int work, int rows, int headSize, int queryHeads, int keyHeads)
+        /// <summary>Takes it from an arena and clears the counters.</summary>
+        public static Workspace Take(DeviceArena arena, CudaStream stream, int work, int headSize, int queryHeads)
         {
-            var workspace = new Workspace(
-                arena.Take<float>((long)work * queryHeads * headSize),
-                arena.Take<float>((long)work * queryHeads * 2),
-                arena.Take<int>((long)work * keyHeads),
-                arena.Take<int>((long)rows * keyHeads));
-            stream.Fill(workspace.RunTicket, (long)work * keyHeads, 0);
-            stream.Fill(workspace.RowTicket, (long)rows * keyHeads, 0);
+            var workspace = new Workspace(arena.Take<float>((long)work * queryHeads * headSize), arena.Take<float>((long)work * queryHeads * 2), arena.Take<uint>(2));
+            stream.Fill(workspace.Claimed, 2, 0);
             return workspace;
         }
     }
