@@ -88,11 +88,10 @@ __device__ __forceinline__ void unpack_values(const Args& args, u32 page, int kv
 
 extern "C" __global__ void __launch_bounds__(128, 1) reconstruct_pages(const __grid_constant__ Args args) {
     extern __shared__ __align__(1024) u8 shared[];
-    __shared__ __align__(16) float bias[DH];
+    __shared__ __align__(16) FirstKeys first_keys;
     int warp = threadIdx.x >> 5, g = threadIdx.x >> 2 & 7, kv_head = blockIdx.y;
     u32 basis = shared_address(shared), ring = basis + (BASIS_FITS ? BASIS_BYTES : 0);
-    for (int i = threadIdx.x; i < DH; i += 128)
-        bias[i] = args.bias[kv_head * DH + i];
+    prepare_keys<128>(first_keys, args.bias, kv_head);
     if constexpr (BASIS_FITS)
         fetch_basis<128>(basis, args.basis, kv_head);
     commit_copies();
@@ -120,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) reconstruct_pages(const __g
         }
 
         Keys key;
-        begin_keys(key, bias);
+        begin_keys(key, first_keys);
         rebuild_keys<BASIS_FITS>(key, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, [](int) { commit_copies(); });
         const float2* rope[2] = {args.rope + (first + warp * 16 + g) * (DH / 2), args.rope + (first + warp * 16 + g + 8) * (DH / 2)};
 #pragma unroll

@@ -68,11 +68,20 @@ __device__ __forceinline__ void widen_codes(u32 codes, u32& low, u32& high) {
     asm volatile("prmt.b32 %0, %1, %2, 0x4342;" : "=r"(high) : "r"(biased), "r"(0x64646464u));
 }
 
-// Left operands of a chunk's steps.
-__device__ __forceinline__ void load_chunk(u32 ring, int c, u32 (&a)[CHUNK_STEPS][4]) {
+// A lane's pieces of a chunk, of tokens g and g + 8.
+struct Pieces {
+    uint4 top, bottom;
+};
+
+__device__ __forceinline__ Pieces load_pieces(u32 ring, int c) {
     u32 from = ring + c * 4096 + (threadIdx.x & 127) * 16;
-    uint4 x = load_piece(from), y = load_piece(from + 2048);
-    u32 top[4] = {x.x, x.y, x.z, x.w}, bottom[4] = {y.x, y.y, y.z, y.w};
+    return {load_piece(from), load_piece(from + 2048)};
+}
+
+// Left operands of a chunk's steps.
+__device__ __forceinline__ void widen_pieces(const Pieces& pieces, u32 (&a)[CHUNK_STEPS][4]) {
+    u32 top[4] = {pieces.top.x, pieces.top.y, pieces.top.z, pieces.top.w};
+    u32 bottom[4] = {pieces.bottom.x, pieces.bottom.y, pieces.bottom.z, pieces.bottom.w};
 #pragma unroll
     for (int s = 0; s < CHUNK_STEPS; s++) {
         if constexpr (LATENT_INT8) {
@@ -92,11 +101,17 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 #if __CUDA_ARCH_FEAT_SM90_ALL
     if constexpr (SHARED) {
         u32 a[2][CHUNK_STEPS][4];
+        wait_copies<CHUNKS - 1>();
+        Pieces pieces = load_pieces(ring, 0);
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
-            wait_copies<CHUNKS - 1>();
-            load_chunk(ring, c, a[c & 1]);
+            widen_pieces(pieces, a[c & 1]);
             ahead(c);
+            if (c + 1 < CHUNKS) {
+                wait_copies<CHUNKS - 1>();
+                pieces = load_pieces(ring, c + 1);
+            }
+
             wg_begin();
 #pragma unroll
             for (int s = 0; s < CHUNK_STEPS; s++) {
@@ -121,7 +136,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
     for (int c = 0; c < CHUNKS; c++) {
         u32 a[CHUNK_STEPS][4];
         wait_copies<CHUNKS - 1>();
-        load_chunk(ring, c, a);
+        widen_pieces(load_pieces(ring, c), a);
         ahead(c);
 #pragma unroll
         for (int s = 0; s < CHUNK_STEPS; s++) {
@@ -168,13 +183,23 @@ __device__ __forceinline__ void rotate_pair(Keys& keys, int j, Turn turn) {
     }
 }
 
-// keys = bias, rows of all tokens alike; bias [DH]
-__device__ __forceinline__ void begin_keys(Keys& keys, const float* bias) {
+// [DH / 8, 4, 4]: what the keys of lane t begin with, register by register
+typedef float FirstKeys[DH / 8][4][4];
+
+// bias: [D], of the image; by the whole block, a barrier behind it
+template <int THREADS>
+__device__ __forceinline__ void prepare_keys(FirstKeys& first, const float* bias, int kv_head) {
+    for (int i = threadIdx.x; i < DH * 2; i += THREADS) {
+        int j = i / 16, t = i / 4 % 4, e = i % 2;
+        first[j][t][i % 4] = bias[kv_head * DH + j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2 + e];
+    }
+}
+
+__device__ __forceinline__ void begin_keys(Keys& keys, const FirstKeys& first) {
 #pragma unroll
-    for (int j = 0; j < DH / 8; j += 2) {
-        float4 v = *(const float4*)(bias + channel_of(j));
-        keys[j][0] = keys[j][2] = v.x, keys[j][1] = keys[j][3] = v.y;
-        keys[j + 1][0] = keys[j + 1][2] = v.z, keys[j + 1][1] = keys[j + 1][3] = v.w;
+    for (int j = 0; j < DH / 8; j++) {
+        float4 v = *(const float4*)first[j][threadIdx.x & 3];
+        keys[j][0] = v.x, keys[j][1] = v.y, keys[j][2] = v.z, keys[j][3] = v.w;
     }
 }
 

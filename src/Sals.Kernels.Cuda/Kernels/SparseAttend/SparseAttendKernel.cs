@@ -11,17 +11,20 @@ namespace Sals.Kernels.Cuda.Kernels.SparseAttend;
 /// </summary>
 public sealed class SparseAttendKernel
 {
-    private const int MostGroups = 2;
+    private const int FewGroups = 2;
+    private const int MostGroups = 3;
+
+    // a step of so few rows has hardly more tiles than there are multiprocessors: the time of one counts
+    private const int FewRows = 2;
     private const int Tasks = 16;
+    private const int TaskBytes = 28;
     private const int MergeThreads = 128;
     private const int Merged = 16;
 
-    private readonly Kernel _attend;
+    private readonly Attend _few;
+    private readonly Attend _many;
     private readonly Kernel _merge;
-    private readonly int _groups;
-    private readonly int _sharedBytes;
     private readonly int _mergeSharedBytes;
-    private readonly int _blocks;
     private readonly int _queryHeads;
     private readonly float _scale;
     private readonly float _ropeFactor;
@@ -41,16 +44,12 @@ public sealed class SparseAttendKernel
         }
 
         _ropeFactor = (float)ropeFactor;
-        _attend = module.Get("sparse_attend");
+        _few = new Attend(module.Get("sparse_attend_few"), shape, FewGroups, multiprocessors);
+        _many = new Attend(module.Get("sparse_attend_many"), shape, MostGroups, multiprocessors);
         _merge = module.Get("merge_items");
-        (_groups, _sharedBytes) = Groups(shape, _attend.ComputeCapability);
-        _attend.AllowShared(_sharedBytes);
         _mergeSharedBytes = MergeGroups(shape) * (shape.HeadSize + 2) * sizeof(float);
         _merge.AllowShared(_mergeSharedBytes);
         _queryHeads = shape.QueryHeads;
-
-        // a block keeps one KV head's basis
-        _blocks = Math.Max(1, multiprocessors * Math.Max(1, _attend.BlocksPerMultiprocessor(_groups * 128, _sharedBytes)) / shape.KeyHeads) * shape.KeyHeads;
 
         // softmax runs in base 2
         _scale = (float)(Math.Log2(Math.E) / Math.Sqrt(shape.HeadSize));
@@ -114,20 +113,8 @@ public sealed class SparseAttendKernel
             RopeFactor = _ropeFactor,
             Turns = _turns,
         };
-        _attend.Launch(stream, new Extent(_blocks), new Extent(_groups * 128), _sharedBytes, arguments, overlap: true);
+        (rows <= FewRows ? _few : _many).Launch(stream, arguments);
         _merge.Launch(stream, new Extent(_queryHeads, rows), new Extent(MergeThreads), _mergeSharedBytes, arguments, overlap: true);
-    }
-
-    // as the source computes them
-    private static (int Groups, int SharedBytes) Groups(LatentShape shape, int computeCapability)
-    {
-        int most = LatentKeys.MostShared(computeCapability), heads = shape.QueryHeads / shape.KeyHeads;
-        var parts = 4 * heads * ((8 * ((shape.HeadSize / 8) + 4) * sizeof(float)) + 8);
-        var group = LatentKeys.RingBytes(shape) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + 16));
-        var basis = LatentKeys.BasisBytes(shape);
-        var held = basis + group <= most ? basis : 0;
-        var groups = Math.Min(MostGroups, (most - held) / group);
-        return (groups, held + (groups * group));
     }
 
     private static int MergeGroups(LatentShape shape) => (AttendItems.Most(shape, shape.MaxPages * 64) + Merged - 1) / Merged;
@@ -169,6 +156,37 @@ public sealed class SparseAttendKernel
         public float KeyScale;
         public float RopeFactor;
         public Turns Turns;
+    }
+
+    // One of the two kernels, which differ in the warpgroups of a block; a row's result is the same.
+    private sealed class Attend
+    {
+        private readonly Kernel _kernel;
+        private readonly int _threads;
+        private readonly int _sharedBytes;
+        private readonly int _blocks;
+
+        public Attend(Kernel kernel, LatentShape shape, int mostGroups, int multiprocessors)
+        {
+            _kernel = kernel;
+
+            // as the source computes them
+            int most = LatentKeys.MostShared(kernel.ComputeCapability), heads = shape.QueryHeads / shape.KeyHeads;
+            var parts = 4 * heads * ((8 * ((shape.HeadSize / 8) + 4) * sizeof(float)) + 8);
+            var group = LatentKeys.RingBytes(shape) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
+            var basis = LatentKeys.BasisBytes(shape);
+            var held = basis + group <= most ? basis : 0;
+            var groups = Math.Min(mostGroups, (most - held) / group);
+            _threads = groups * 128;
+            _sharedBytes = held + (groups * group);
+            kernel.AllowShared(_sharedBytes);
+
+            // a block keeps one KV head's basis
+            _blocks = Math.Max(1, multiprocessors * Math.Max(1, kernel.BlocksPerMultiprocessor(_threads, _sharedBytes)) / shape.KeyHeads) * shape.KeyHeads;
+        }
+
+        public void Launch(CudaStream stream, in Arguments arguments) =>
+            _kernel.Launch(stream, new Extent(_blocks), new Extent(_threads), _sharedBytes, arguments, overlap: true);
     }
 
     [InlineArray(64)]

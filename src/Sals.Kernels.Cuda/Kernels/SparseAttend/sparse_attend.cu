@@ -1,4 +1,4 @@
-// sparse_attend — attention of one query per row in a compressed layer: sinks and window exactly, selected latent tokens rebuilt on the way
+// sparse_attend_few, sparse_attend_many — attention of one query per row in a compressed layer: sinks and window exactly, selected latent tokens rebuilt on the way
 //   o[b,h] = softmax(q[b,h] . K[t,h/G] / sqrt(DH)) V[t,h/G]   over the sinks, the selected and the window of row b;
 //   K[t] = rope(U latent[t] + bias) and V[t] from its codes for selected t, else as hot pages hold them;  G = HQ / HK <= 8
 // in   qkv           [B, STRIDE]     bf16   queries [HQ, DH] after rope; the rest is not read
@@ -12,7 +12,7 @@
 //      turns         [DH/2]          u64    by value: turns per position of each rotary pair, in units of 2^-64;  rope_factor: of cos and sin
 // out  o             [B, HQ, DH]     bf16
 // tmp  partial       [ITEMS, HQ, DH] f32, partial_ml [ITEMS, HQ] f32x2 (m in base 2, l) of rows with several items, which merge_items joins
-// grid (HK * blocks of a KV head)  block 128 * GROUPS  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
+// grid (HK * blocks of a KV head)  block 128 * GROUPS (2 or 3, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
 // math f32 accumulation; keys rotated in f32, rounded to bf16 for q . k as cached keys are; base-2 softmax; probabilities and values in bf16 (of selected
 //      tokens in fp16) for their product; parts merged in order: of warps, then of items, so a row's result depends on its own tokens alone
 // cost 2 D R operations per selected token; reads its latent (R) for each KV head from L2, its packed values, 4 D bytes per exact token
@@ -82,25 +82,29 @@ constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that difference
 constexpr int PIECE = LANE_CHANNELS + 4;
 constexpr int PARTS_BYTES = 4 * G * (8 * PIECE * 4 + 8);
 
-// warpgroups of a block, and whether the basis fits beside them. In C#: SparseAttendKernel.
-constexpr int MOST_GROUPS = 2;
-constexpr int TASKS = 16;  // of a warpgroup, looked up at once
-constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + 16);
-constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
-constexpr int HELD_BYTES = BASIS_FITS ? BASIS_BYTES : 0;
-constexpr int FITTING = (MOST_SHARED - HELD_BYTES) / GROUP_BYTES;
-constexpr int GROUPS = FITTING < MOST_GROUPS ? FITTING : MOST_GROUPS;
-constexpr int THREADS = GROUPS * 128;
-static_assert(GROUPS >= 1, "a warpgroup's latents fit in shared memory");
-
-struct Common {
-    __align__(16) float bias[DH];
-    __align__(16) u64 turns[DH / 2];
-};
-
+// Warpgroups of a block, and whether the basis fits beside them. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
+// take the most tiles.
+constexpr int FEW_GROUPS = 2, MOST_GROUPS = 3;
 // one item of the block's KV head
 struct Task {
     int entry, row, item, length;
+    int first;   // of the selected tokens of a tile
+    int tokens;  // of a tile
+    bool alone;  // all of its row
+};
+
+constexpr int TASKS = 16;  // of a warpgroup, looked up at once
+constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
+constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
+constexpr int HELD_BYTES = BASIS_FITS ? BASIS_BYTES : 0;
+constexpr int FITTING = (MOST_SHARED - HELD_BYTES) / GROUP_BYTES;
+constexpr int fitting_groups(int groups) { return FITTING < groups ? FITTING : groups; }
+static_assert(sizeof(Task) == 28, "the launcher's arithmetic");
+static_assert(FITTING >= 1, "a warpgroup's latents fit in shared memory");
+
+struct Common {
+    __align__(16) FirstKeys first_keys;
+    __align__(16) u64 turns[DH / 2];
 };
 
 // What a warp knows of the query heads after some tokens: maximum m (base 2), this lane's share of the sum l, and the weighed values.
@@ -190,7 +194,6 @@ __device__ __forceinline__ void finish(const Args& args, const Task& task, int k
     if (t == 0 && g < G)
         parts_ml[warp * G + g] = make_float2(state.m, l);
     asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
-    bool alone = attend_items(task.length) == 1;
     int d = lane * 4;
     for (int head = warp; head < G && d < DH; head += 4) {
         float2 ml[4];
@@ -210,13 +213,13 @@ __device__ __forceinline__ void finish(const Args& args, const Task& task, int k
             sum.x += v.x * weight, sum.y += v.y * weight, sum.z += v.z * weight, sum.w += v.w * weight;
         }
 
-        if (alone) {
+        if (task.alone) {
             float inverse = 1.f / total;
             *(uint2*)(args.o + ((i64)task.row * HQ + kv_head * G + head) * DH + d) =
                 make_uint2(narrow2(sum.x * inverse, sum.y * inverse), narrow2(sum.z * inverse, sum.w * inverse));
         } else {
             i64 part = (i64)task.entry * HQ + kv_head * G + head;
-            *(float4*)(args.partial + part * DH + d) = sum;
+            __stcg((float4*)(args.partial + part * DH + d), sum);
             if (lane == 0)
                 args.partial_ml[part] = make_float2(top, total);
         }
@@ -263,10 +266,11 @@ __device__ __forceinline__ void attend_run(const Args& args, const Task& task, i
         load_query(query, args, task.row, kv_head);
         ExactKeys keys;
         WholeValues values;
-        load_keys(keys, key_page, 0, count);
-        load_values(values, value_page, 0, count);
 #pragma unroll 1
         for (int first = 0; first < count; first += 16) {
+            // no further ahead: registers for three warpgroups a block are worth more
+            load_keys(keys, key_page, first, count);
+            load_values(values, value_page, first, count);
             float score[2][4], p[2][2];
 #pragma unroll
             for (int n = 0; n < 2; n++) {
@@ -276,12 +280,8 @@ __device__ __forceinline__ void attend_run(const Args& args, const Task& task, i
                     multiply_add(score[n], query.pair[k][0], 0, query.pair[k][1], 0, keys.pair[n][k][0], keys.pair[n][k][1]);
             }
 
-            if (first + 16 < count)
-                load_keys(keys, key_page, first + 16, count);
             soften<false>(state, score, p, count - first, args.scale);
             weigh_whole<false>(state.o, values, narrow2(p[0][0], p[0][1]), narrow2(p[1][0], p[1][1]));
-            if (first + 16 < count)
-                load_values(values, value_page, first + 16, count);
         }
     }
 
@@ -294,13 +294,9 @@ struct Token {
     u32 page;
 };
 
-__device__ __forceinline__ int tile_count(const Task& task) {
-    return min(ATTEND_TILE, selected_count(task.length) - (task.item - exact_runs(task.length)) * ATTEND_TILE);
-}
-
 // Tokens behind the tile's last repeat it, so that nothing else is read; they weigh nothing.
 __device__ __forceinline__ u32 find_position(const Args& args, const Task& task, int token) {
-    int nth = (task.item - exact_runs(task.length)) * ATTEND_TILE + min(token, tile_count(task) - 1);
+    int nth = task.first + min(token, task.tokens - 1);
     return needs_scores(task.length) ? args.selected[(i64)task.row * YMAX + nth] : sink_count(task.length) + nth;
 }
 
@@ -333,14 +329,14 @@ __device__ __forceinline__ void attend_tile(const Args& args, const Task& task, 
                                             u32 basis, float* parts, Ahead ahead) {
     int lane = threadIdx.x & 31, g = lane >> 2, warp = threadIdx.x >> 5 & 3;
     Keys keys;
-    begin_keys(keys, common.bias);
+    begin_keys(keys, common.first_keys);
     rebuild_keys<BASIS_FITS>(keys, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, ahead);
     // only now: registers are scarce while keys are rebuilt, and their rotation takes longer than these loads
     Query query;
     load_query(query, args, task.row, kv_head);
     const u8* layer = args.pages + args.latent_offset;
-    CodedValues coded;
-    WholeValues whole;
+    [[maybe_unused]] CodedValues coded;
+    [[maybe_unused]] WholeValues whole;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         Token token = tokens[lane_token(i)];
@@ -373,7 +369,7 @@ __device__ __forceinline__ void attend_tile(const Args& args, const Task& task, 
 
     State state;
     clear(state);
-    soften<true>(state, score, p, tile_count(task) - warp * 16, args.scale * args.key_scale * args.rope_factor);
+    soften<true>(state, score, p, task.tokens - warp * 16, args.scale * args.key_scale * args.rope_factor);
     u32 p0 = half2_of(p[0][0], p[0][1]), p1 = half2_of(p[1][0], p[1][1]);
     if constexpr (VALUE_BITS == 16)
         weigh_whole<true>(state.o, whole, p0, p1);
@@ -382,7 +378,9 @@ __device__ __forceinline__ void attend_tile(const Args& args, const Task& task, 
     finish(args, task, kv_head, parts, state);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) sparse_attend(const __grid_constant__ Args args) {
+template <int GROUPS>
+__device__ __forceinline__ void attend(const Args& args) {
+    constexpr int THREADS = GROUPS * 128;
     extern __shared__ __align__(1024) u8 shared[];
     __shared__ Common common;
     int thread = threadIdx.x & 127, warp = thread >> 5, group = threadIdx.x >> 7;
@@ -394,8 +392,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sparse_attend(const __g
     float* parts = (float*)(tasks + TASKS);
     release_successor();
     int entries = *args.work_count;
-    for (int i = threadIdx.x; i < DH; i += THREADS)
-        common.bias[i] = args.bias[kv_head * DH + i];
+    prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
     for (int i = threadIdx.x; i < DH / 2; i += THREADS)
         common.turns[i] = args.turns[i];
 
@@ -403,15 +400,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sparse_attend(const __g
     u32 tiles, runs;
     auto look_up = [&](int first) {
         int lane = threadIdx.x & 31;
-        Task task = {first + lane * slots, -1, 0, 0};
-        if (lane < TASKS && task.entry < entries) {
-            int2 work = args.work[task.entry];
-            task.row = work.x, task.item = work.y, task.length = args.position[work.x] + 1;
+        int entry = first + lane * slots;
+        bool some = lane < TASKS && entry < entries;
+        Task task;
+        if (some) {
+            int2 work = args.work[entry];
+            int length = args.position[work.x] + 1, before = (work.y - exact_runs(length)) * ATTEND_TILE;
+            task = {entry, work.x, work.y, length, before, min(ATTEND_TILE, selected_count(length) - before), attend_items(length) == 1};
         }
 
-        tiles = __ballot_sync(FULL_MASK, task.row >= 0 && task.item >= exact_runs(task.length));
-        runs = __ballot_sync(FULL_MASK, task.row >= 0) & ~tiles;
-        if (warp == 0 && lane < TASKS)
+        tiles = __ballot_sync(FULL_MASK, some && task.first >= 0), runs = __ballot_sync(FULL_MASK, some) & ~tiles;
+        if (warp == 0 && some)
             tasks[lane] = task;
     };
     auto sync_group = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
@@ -423,26 +422,29 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sparse_attend(const __g
     wait_predecessor();
     for (int first = slot;;) {
         // all tasks' tokens at once: a chain of reads that is waited for once
-        constexpr int EACH = TASKS * ATTEND_TILE / 128;
-        Token token[EACH];
+        constexpr int EACH = 4;  // of a thread in flight
+#pragma unroll 1
+        for (int begin = thread; begin < TASKS * ATTEND_TILE; begin += EACH * 128) {
+            Token token[EACH];
 #pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            int at = i * 128 + thread;
-            if (tiles >> (at / ATTEND_TILE) & 1)
-                token[i].position = find_position(args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
-        }
+            for (int i = 0; i < EACH; i++) {
+                int at = begin + i * 128;
+                if (tiles >> (at / ATTEND_TILE) & 1)
+                    token[i].position = find_position(args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
+            }
 
 #pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            int at = i * 128 + thread;
-            if (tiles >> (at / ATTEND_TILE) & 1)
-                token[i].page = args.latent_table[(i64)args.slot[tasks[at / ATTEND_TILE].row] * MAXP + token[i].position / PAGE_SIZE];
-        }
+            for (int i = 0; i < EACH; i++) {
+                int at = begin + i * 128;
+                if (tiles >> (at / ATTEND_TILE) & 1)
+                    token[i].page = args.latent_table[(i64)args.slot[tasks[at / ATTEND_TILE].row] * MAXP + token[i].position / PAGE_SIZE];
+            }
 
 #pragma unroll
-        for (int i = 0; i < EACH; i++) {
-            if (tiles >> ((i * 128 + thread) / ATTEND_TILE) & 1)
-                tokens[i * 128 + thread] = token[i];
+            for (int i = 0; i < EACH; i++) {
+                if (tiles >> ((begin + i * 128) / ATTEND_TILE) & 1)
+                    tokens[begin + i * 128] = token[i];
+            }
         }
 
         sync_group();
@@ -489,6 +491,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sparse_attend(const __g
         look_up(first);
         sync_group();
     }
+}
+
+extern "C" __global__ void __launch_bounds__(fitting_groups(FEW_GROUPS) * 128, 1) sparse_attend_few(const __grid_constant__ Args args) {
+    attend<fitting_groups(FEW_GROUPS)>(args);
+}
+
+extern "C" __global__ void __launch_bounds__(fitting_groups(MOST_GROUPS) * 128, 1) sparse_attend_many(const __grid_constant__ Args args) {
+    attend<fitting_groups(MOST_GROUPS)>(args);
 }
 
 #include "merge_items.cuh"

@@ -85,6 +85,14 @@ __device__ __forceinline__ u32 multiply_add2(u32 a, u32 b, u32 c) {
     return d;
 }
 
+// x & MASK | bits
+template <u32 MASK>
+__device__ __forceinline__ u32 mask_or(u32 x, u32 bits) {
+    u32 y;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(y) : "r"(x), "n"(MASK), "r"(bits));
+    return y;
+}
+
 // o = what the sixteen weigh, not added to; p0, p1: as weigh_whole has them, fp16
 __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& values, u32 p0, u32 p1) {
     constexpr int FIELD = VALUE_BITS == 4 ? 4 : 2, WORD_CHANNELS = 32 / FIELD;
@@ -110,6 +118,9 @@ __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& value
         }
     }
 
+    // in a register, so that mask and offset are one instruction
+    u32 offset;
+    asm("mov.b32 %0, 0x64006400;" : "=r"(offset));
     u32 rows[4] = {zero[0], 0, zero[1], 0};
     multiply_half(zeros, rows, p0, p1);
 #pragma unroll
@@ -118,10 +129,10 @@ __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& value
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int word = k * 2 / WORD_CHANNELS, field = k % (WORD_CHANNELS / 2);
-            u32 code = (i % 2 ? odd : even)[i / 2][word] >> (field * FIELD) & MASK;
+            u32 code = mask_or<MASK>((i % 2 ? odd : even)[i / 2][word] >> (field * FIELD), offset);
             if constexpr (VALUE_BITS == 3)
                 code |= ((i % 2 ? odd_third : even_third)[i / 2] >> field & 0x00010001u) << 2;
-            v[i] = multiply_add2(code | 0x64006400u, scale[i / 2], back[i / 2]);
+            v[i] = multiply_add2(code, scale[i / 2], back[i / 2]);
         }
 
         multiply_half(o[k], v, p0, p1);
