@@ -12,14 +12,15 @@ internal static class DatasetCommands
     public static Command LongBench()
     {
         var subsets = new Option<string>("--subsets") { HelpName = "LIST", DefaultValueFactory = _ => string.Join(',', Sals.Engine.Evaluation.Datasets.LongBench.Subsets), Description = "Subsets." };
-        var length = Length(3500, "Tokens of prompt and answer; the middle of longer prompts is left out (the paper: 3,500 for LLaMA-2, 31,500 for Mistral).");
+        var length = Length(3500, "Tokens of a prompt, without its answer; the middle of longer ones is left out (the paper: 3,500 for LLaMA-2, 31,500 for Mistral).");
         return Create(
             "longbench", "LongBench's 16 English subsets with the official metrics (folder with SUBSET.jsonl, dataset2prompt.json, dataset2maxlen.json).", [subsets], length,
             (parsed, folder, _) =>
             {
                 var names = parsed.GetValue(subsets)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
                 return (names, Engine.Evaluation.Datasets.LongBench.Read(folder, names), names.Length == Engine.Evaluation.Datasets.LongBench.Subsets.Length ? Engine.Evaluation.Datasets.LongBench.Categories : []);
-            });
+            },
+            ofPrompt: true);
     }
 
     public static Command Gsm8k()
@@ -38,7 +39,8 @@ internal static class DatasetCommands
 
     private static Command Create(
         string name, string description, Option[] own, Option<int> length,
-        Func<ParseResult, string, int, (string[] Tasks, List<DatasetQuestion> Questions, IReadOnlyList<(string, string[])> Categories)> read)
+        Func<ParseResult, string, int, (string[] Tasks, List<DatasetQuestion> Questions, IReadOnlyList<(string, string[])> Categories)> read,
+        bool ofPrompt = false)
     {
         var data = new Option<string>("--data") { HelpName = "DIR", Required = true, Description = "Folder of the published files." };
         var limit = new Option<int?>("--limit") { HelpName = "N", Description = "Only the first questions of each subset." };
@@ -52,14 +54,14 @@ internal static class DatasetCommands
         suite.AddTo(command);
         command.SetAction((parsed, stop) => EvalCommand.RunAsync(() =>
         {
-            var most = parsed.GetValue(length);
             // read before a model is loaded: a missing file is said at once
             var (tasks, questions, categories) = read(parsed, parsed.GetValue(data)!, 1);
             var asked = questions.Where(question => question.Number < (parsed.GetValue(limit) ?? int.MaxValue)).ToDictionary(question => new EvalItemId(question.Task, 0, question.Number));
-            return suite.RunAsync(parsed, most, "--length", (_, session) => new EvalQuestions(
+            int Most(int answer) => parsed.GetValue(length) + (ofPrompt ? answer : 0);
+            return suite.RunAsync(parsed, Most(questions.Max(question => question.MaxTokens)), "--length", (_, session) => new EvalQuestions(
                 name,
                 [.. asked.Keys.OrderBy(id => id.Number)],
-                id => asked[id].ToItem(most, session.Plain, message => session.Render(message, ""), ids => session.Tokenizer.Decode(ids, skipSpecialTokens: false)),
+                id => asked[id].ToItem(Most(asked[id].MaxTokens), session.Plain, message => session.Render(message, ""), ids => session.Tokenizer.Decode(ids, skipSpecialTokens: false)),
                 tasks,
                 task => asked.Values.First(question => question.Task == task).Metric,
                 [])

@@ -66,11 +66,12 @@ public sealed class DatasetTests : IDisposable
             {"version": "1.0", "data": [{"source": "x", "id": "1", "story": "A cat sat.",
               "questions": [{"input_text": "Who sat?", "turn_id": 1}, {"input_text": "Where?", "turn_id": 2}],
               "answers": [{"input_text": "A cat", "turn_id": 1}, {"input_text": "there", "turn_id": 2}],
-              "additional_answers": {"0": [{"input_text": "cat"}, {"input_text": "on the mat"}], "1": [{"input_text": "the cat"}, {"input_text": "mat"}]}}]}
+              "additional_answers": {"0": [{"input_text": "cat"}, {"input_text": "on the mat"}], "1": [{"input_text": "the cat"}, {"input_text": "mat"}], "2": [{"input_text": "a cat"}, {"input_text": "There"}]}}]}
             """);
         var question = Assert.Single(Coqa.Read(_folder));
         Assert.Equal("A cat sat.\n\nQ: Who sat?\n\nA: A cat\n\nQ: Where?\n\nA:", question.Prompt);
         Assert.Equal(["there", "on the mat", "mat"], question.Answers);
+        Assert.Equal(" the mat", Item(question, 1000).AnswerOf(" the mat\nQ: And now?"));
         // "the mat" equals mat: right unless mat is left out; F1 with "on mat" is 2/3 then
         Assert.Equal(2.0 / 3, EvalMetric.Score("coqa_em", "the mat", question.Answers, [], true), 1e-12);
         Assert.Equal((1 + 1 + (2.0 / 3)) / 3, EvalMetric.Score("coqa_f1", "the mat", question.Answers, [], true), 1e-12);

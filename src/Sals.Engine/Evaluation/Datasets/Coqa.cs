@@ -6,7 +6,7 @@ namespace Sals.Engine.Evaluation.Datasets;
 
 /// <summary>
 /// CoQA (arXiv 1808.07042) as lm-evaluation-harness asks it: coqa-dev-v1.0.json, the last question of every story after the story and the questions and answers before
-/// it. Exact match and F1, each answer of several people in turn left out.
+/// it; the first line of what is said counts. Exact match and F1, each different answer of several people in turn left out.
 /// </summary>
 public static class Coqa
 {
@@ -39,6 +39,7 @@ public static class Coqa
         if (story.TryGetProperty("additional_answers", out var more))
         {
             references.AddRange(more.EnumerateObject().Select(person => DatasetFile.Text(person.Value[questions.Length - 1], "input_text")));
+            references = [.. references.DistinctBy(answer => answer.ToLowerInvariant())];
         }
 
         return new DatasetQuestion
@@ -51,7 +52,7 @@ public static class Coqa
             Metric = "coqa_f1",
             SecondMetric = "coqa_em",
             MaxTokens = 64,
-            CutAt = ["\nQ:"],
+            CutAt = ["\n"],
         };
     }
 }
