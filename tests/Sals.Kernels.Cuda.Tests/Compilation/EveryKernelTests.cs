@@ -1,4 +1,5 @@
 using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.BandQueries;
 using Sals.Kernels.Cuda.Kernels.Ceiling;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
@@ -97,6 +98,13 @@ public class EveryKernelTests
             yield return ScoringQueryKernel.Program(shape);
             yield return SparseAttendKernel.Program(shape);
             yield return ReconstructPagesKernel.Program(shape);
+        }
+
+        if (queryHeads % 2 == 0)
+        {
+            var bands = LatentShapes(headSize, queryHeads, keyHeads, maxPages).First() with { ScoreBands = 40 };
+            yield return ScoreSelectKernel.Program(bands);
+            yield return BandQueriesKernel.Program(bands);
         }
     }
 

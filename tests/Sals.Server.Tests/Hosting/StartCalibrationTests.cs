@@ -62,7 +62,7 @@ public sealed class StartCalibrationTests : IDisposable
         using var model = ModelFolder.Open(Micro);
         Assert.Equal(LatentFormat.Int8, Resolve(model, "sals-25").Spec.LatentFormat);
         Assert.Equal(LatentFormat.Int8, Resolve(model, "sals-25", gpu: true).Spec.LatentFormat);
-        foreach (var setting in new[] { "latent_format=float32", "rank=17", "score_rank=5", "score_rope=bands", "latent_format=int4", "value_rotation=hadamard" })
+        foreach (var setting in new[] { "latent_format=float32", "rank=17", "score_rank=5", "latent_format=int4", "value_rotation=hadamard" })
         {
             Assert.StartsWith($"--sals {setting}: the CUDA backend", Assert.Throws<SettingException>(() => Resolve(model, "sals-25", setting, gpu: true)).Message, StringComparison.Ordinal);
         }

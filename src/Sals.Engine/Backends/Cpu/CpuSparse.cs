@@ -23,7 +23,7 @@ internal sealed class CpuSparse
     private readonly WorkerTeam _team;
     private readonly int[] _sparseLayers;
     private readonly ScoreBands? _bands;
-    private readonly float[] _biases;
+    private readonly (float Unit, float Bias)[] _ofBands;
     private readonly PackedMatrix?[] _scoringWeights;
     private readonly float[][] _scoringBiases;
 
@@ -79,7 +79,7 @@ internal sealed class CpuSparse
         _candidates = CacheTimeline.CandidateCount(longest, _spec);
         _budget = CacheTimeline.SelectedCount(longest, _spec);
         Queries = new float[slots * width];
-        _biases = new float[slots * (_bands?.Most ?? 1)];
+        _ofBands = new (float, float)[slots * (_bands?.Most ?? 0)];
         _keys = new uint[checked(slots * _candidates)];
         _selected = new int[checked(slots * _budget)];
         _lengths = new int[slots];
@@ -180,16 +180,12 @@ internal sealed class CpuSparse
         var turned = _groupSums[worker].AsSpan(_model.KeyWidth);
         ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, summed);
         var queries = Queries.AsSpan(r * _bands!.Most * rank, count * rank);
-        var biases = _biases.AsSpan(r * _bands.Most, count);
         for (var band = 0; band < count; band++)
         {
-            biases[band] = _bands.Query(band, pages, _lengths[r] - 1, summed, basis, turned, queries.Slice(band * rank, rank));
-        }
-
-        if (_spec.LatentFormat.IsCoded())
-        {
-            var unit = ScoreSelect.QuantiseQuery(queries, basis, _codes[r].AsSpan(0, count * rank), count);
-            TensorPrimitives.Multiply(biases, _spec.LatentFormat == LatentFormat.Int8 ? unit : unit / LatentCodec.Int4Step, biases);
+            var scoring = queries.Slice(band * rank, rank);
+            var bias = _bands.Query(band, pages, _lengths[r] - 1, summed, basis, turned, scoring);
+            var unit = _spec.LatentFormat.IsCoded() ? ScoreSelect.QuantiseQuery(scoring, basis, _codes[r].AsSpan(band * rank, rank)) : 1;
+            _ofBands[(r * _bands.Most) + band] = (_spec.LatentFormat == LatentFormat.Int4 ? unit * LatentCodec.Int4Step : unit, bias);
         }
     }
 
@@ -289,7 +285,7 @@ internal sealed class CpuSparse
             int band = _bands is null ? 0 : ScoreBands.Of(pages - 1 - page), of = (r * (_bands?.Most ?? 1)) + band, rank = _spec.ScoreRank;
             ScoreSelect.Score(
                 Queries.AsSpan(of * rank, rank), _codes[r].AsSpan(band * rank, rank), plane[(skipped * plane.Length / PageLayout.PageSize)..], _spec.LatentFormat, _basis.Layer(_layer),
-                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped), _biases[of]);
+                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped), _bands is null ? null : _ofBands[of]);
         }
     }
 

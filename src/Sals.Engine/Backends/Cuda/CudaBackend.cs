@@ -66,6 +66,12 @@ public sealed class CudaBackend : IStepBackend
             Plan(plans, options.Spec, slots);
             var basis = latent is null ? null : Own(new CudaBasis(_stream, layout, options.Basis!));
             var buffers = latent is null ? null : Own(new SparseArena(_stream, latent, slots));
+            if (latent is { ScoreBands: > 0 })
+            {
+                var pages = CacheTimeline.LatentPages(length, options.Spec);
+                _stream.Upload<float>(new ScoreBands(new RopeTable(_model.Rope, _model.HeadSize, 1), pages).MeanRotations, buffers!.BandMeans);
+            }
+
             var (slab, bytes) = budget.Cache(device, CudaBudget.Free(device, options), length);
             _cache = Own(new CudaCache(layout, _stream, slots, length, slab, bytes));
             var sparse = latent is null ? null : new CudaSparse(_model, _stream, kernels, _cache, basis!, buffers!, _arena.Rope);
@@ -123,7 +129,7 @@ public sealed class CudaBackend : IStepBackend
         spec.IsDense ? null
         : spec.LatentFormat is LatentFormat.Float32 or LatentFormat.Int4 ? $"latent_format={LatentSpecParser.NameOf(spec.LatentFormat)}: the CUDA backend keeps latents as bf16 or int8."
         : spec.RotateValues ? "value_rotation=hadamard: the CUDA backend quantises values as they are."
-        : spec.ScoreRope ? "score_rope=bands: the CUDA backend scores without rope only."
+        : spec.ScoreRope && spec.LatentFormat != LatentFormat.Int8 ? "score_rope=bands: the CUDA backend scores bands of int8 latents only."
         : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
         : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."
         : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."

@@ -1,5 +1,6 @@
 using Sals.Engine.Models;
 using Sals.Kernels.Cuda.Compilation;
+using Sals.Kernels.Cuda.Kernels.BandQueries;
 using Sals.Kernels.Cuda.Kernels.DenseAttend;
 using Sals.Kernels.Cuda.Kernels.EmbedTokens;
 using Sals.Kernels.Cuda.Kernels.FlushPages;
@@ -51,6 +52,11 @@ internal sealed class CudaKernels : IDisposable
                 [ScoreSelectKernel.Program(latent), SparseAttendKernel.Program(latent), FlushPagesKernel.Program(latent), ReconstructPagesKernel.Program(latent), ScoringQueryKernel.Program(latent)]);
         }
 
+        if (latent is { ScoreBands: > 0 })
+        {
+            programs.Add(BandQueriesKernel.Program(latent));
+        }
+
         _modules = [.. cache.Get(programs, device.Architecture).Select(c => new KernelModule(c))];
         EmbedTokens = new EmbedTokensKernel(_modules[0]);
         RmsNorm = new RmsNormKernel(_modules[1]);
@@ -71,6 +77,7 @@ internal sealed class CudaKernels : IDisposable
             FlushPages = new FlushPagesKernel(_modules[13], latent);
             ReconstructPages = new ReconstructPagesKernel(_modules[14], latent, device.Multiprocessors);
             ScoringQuery = new ScoringQueryKernel(_modules[15], latent);
+            BandQueries = latent.ScoreBands > 0 ? new BandQueriesKernel(_modules[16], latent) : null;
         }
     }
 
@@ -106,6 +113,9 @@ internal sealed class CudaKernels : IDisposable
     public ReconstructPagesKernel? ReconstructPages { get; }
 
     public ScoringQueryKernel? ScoringQuery { get; }
+
+    /// <summary>Null without bands.</summary>
+    public BandQueriesKernel? BandQueries { get; }
 
     public void Dispose()
     {

@@ -36,6 +36,7 @@ internal sealed class CudaSparse(
         ValueBits = spec.ValueBits,
         ValueGroup = spec.ValueGroup,
         Int8 = spec.LatentFormat == LatentFormat.Int8,
+        ScoreBands = spec.ScoreRope ? ScoreBands.Count(CacheTimeline.LatentPages(longest, spec)) : 0,
         SelectedStride = Math.Max(32, (CacheTimeline.SelectedCount(longest, spec) + 31) / 32 * 32),
     };
 
@@ -46,7 +47,9 @@ internal sealed class CudaSparse(
     {
         long hot = cache.Layout.KeyOffset(layer), latent = cache.Layout.ScoreOffset(layer);
         var b = basis[layer];
-        kernels.ScoreSelect!.Launch(stream, qkv, stride, inputs, cache.Table(PoolKind.Latent), cache.Pages, latent, b, arena.Scores, arena.Selected, rows);
+        kernels.BandQueries?.Launch(stream, qkv, stride, inputs, rope, arena.BandMeans, basis.Scoring(layer), b, arena.BandQueries, arena.BandBiases, rows);
+        kernels.ScoreSelect!.Launch(
+            stream, qkv, stride, inputs, cache.Table(PoolKind.Latent), cache.Pages, latent, b, arena.Scores, arena.Selected, rows, arena.BandQueries, arena.BandBiases);
         kernels.SparseAttend!.Launch(
             stream, qkv, stride, inputs, cache.Table(PoolKind.Hot), cache.Table(PoolKind.Latent), cache.Pages, hot, latent, arena.Selected, b, arena.Parts, o, rows);
     }

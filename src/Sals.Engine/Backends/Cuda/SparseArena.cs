@@ -24,6 +24,9 @@ internal sealed class SparseArena : IDisposable
         Selected = _arena.Take<int>((long)slots * shape.SelectedStride);
         Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
         Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
+        BandQueries = _arena.Take<float>((long)slots * shape.ScoreBands * shape.ScoreRank);
+        BandBiases = _arena.Take<float>((long)slots * shape.ScoreBands);
+        BandMeans = _arena.Take<float>(BandMeanCount(shape));
         Parts = SparseAttendKernel.Workspace.Take(_arena, shape, items);
     }
 
@@ -45,6 +48,15 @@ internal sealed class SparseArena : IDisposable
 
     public ScoreSelectKernel.Workspace Scores { get; }
 
+    /// <summary>[SLOTS, BANDS, RS]; empty without bands, as the following</summary>
+    public DevicePtr<float> BandQueries { get; }
+
+    /// <summary>[SLOTS, BANDS]</summary>
+    public DevicePtr<float> BandBiases { get; }
+
+    /// <summary>[levels, DH / 2, 2], <see cref="Latent.ScoreBands.MeanRotations"/></summary>
+    public DevicePtr<float> BandMeans { get; }
+
     public SparseAttendKernel.Workspace Parts { get; }
 
     public static long Bytes(LatentShape shape, int slots)
@@ -56,6 +68,9 @@ internal sealed class SparseArena : IDisposable
             + DeviceArena.SizeOf<int>((long)slots * shape.SelectedStride)
             + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
             + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
+            + DeviceArena.SizeOf<float>((long)slots * shape.ScoreBands * shape.ScoreRank)
+            + DeviceArena.SizeOf<float>((long)slots * shape.ScoreBands)
+            + DeviceArena.SizeOf<float>(BandMeanCount(shape))
             + SparseAttendKernel.Workspace.Bytes(shape, items);
     }
 
@@ -63,6 +78,8 @@ internal sealed class SparseArena : IDisposable
     public static int MaxFlushes(LatentShape shape, int slots) => shape.MaxPages + slots + 64;
 
     public void Dispose() => _arena.Dispose();
+
+    private static int BandMeanCount(LatentShape shape) => Latent.ScoreBands.Levels(shape.ScoreBands) * shape.HeadSize;
 
     private static int Items(LatentShape shape, int slots) => checked(slots * AttendItems.Most(shape, shape.MaxPages * PageLayout.PageSize));
 }

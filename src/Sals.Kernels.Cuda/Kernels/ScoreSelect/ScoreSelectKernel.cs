@@ -37,6 +37,8 @@ public sealed class ScoreSelectKernel
     /// <param name="layerOffset">Byte offset of the layer's score plane in a latent page.</param>
     /// <param name="basis">Its scale (int8 only), latent mean and variance are read.</param>
     /// <param name="workspace">Sized by <see cref="Workspace.Bytes"/>, at least <paramref name="rows"/> rows.</param>
+    /// <param name="bandQueries">[B, BANDS, RS], of shapes with bands: as band_queries left them.</param>
+    /// <param name="bandBiases">[B, BANDS]</param>
     /// <param name="selected">[B, YMAX]; rows in which every candidate is selected are not written</param>
     public void Launch(
         CudaStream stream,
@@ -49,7 +51,9 @@ public sealed class ScoreSelectKernel
         in DeviceBasis basis,
         Workspace workspace,
         DevicePtr<int> selected,
-        int rows)
+        int rows,
+        DevicePtr<float> bandQueries = default,
+        DevicePtr<float> bandBiases = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, PlanStepKernel.MaxRows);
@@ -64,6 +68,8 @@ public sealed class ScoreSelectKernel
             Scale = basis.Scale,
             Mean = basis.LatentMean,
             Variance = basis.LatentVariance,
+            BandQueries = bandQueries,
+            BandBiases = bandBiases,
             Keys = workspace.Keys,
             Bins = workspace.Bins,
             Mask = workspace.Mask,
@@ -129,6 +135,8 @@ public sealed class ScoreSelectKernel
         public DevicePtr<float> Scale;
         public DevicePtr<float> Mean;
         public DevicePtr<float> Variance;
+        public DevicePtr<float> BandQueries;
+        public DevicePtr<float> BandBiases;
         public DevicePtr<uint> Keys;
         public DevicePtr<uint> Bins;
         public DevicePtr<uint> Mask;

@@ -5,6 +5,7 @@
 //      position, slot [B]          i32
 //      table      [SLOTS + 1, MAXP] u32   latent pages, offsets in 4-KiB units; 0 = no page
 //      pages                       bytes  latent page: score plane [64, RS] of the layer at layer_offset, int8 or bf16
+//      band_queries [B, BANDS, RS], band_biases [B, BANDS] f32   instead of the scoring query where BANDS > 0, see band_queries
 //      scale, mean, variance [RS]  f32    value of code 1 (int8 only), calibrated mean and variance of the coordinates
 // out  selected   [B, YMAX]        i32    positions, ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
@@ -25,6 +26,7 @@
 #include "chain.cuh"
 #include "matrix.cuh"
 #include "reduce.cuh"
+#include "score_bands.cuh"
 #include "timeline.cuh"
 
 struct Args {
@@ -36,6 +38,8 @@ struct Args {
     const float* scale;
     const float* mean;
     const float* variance;
+    const float* band_queries;
+    const float* band_biases;
     u32* keys;
     u32* bins;
     u32* mask;
@@ -56,6 +60,8 @@ CHECK_FIELD(Args, pages);
 CHECK_FIELD(Args, scale);
 CHECK_FIELD(Args, mean);
 CHECK_FIELD(Args, variance);
+CHECK_FIELD(Args, band_queries);
+CHECK_FIELD(Args, band_biases);
 CHECK_FIELD(Args, keys);
 CHECK_FIELD(Args, bins);
 CHECK_FIELD(Args, mask);
@@ -67,6 +73,7 @@ CHECK_FIELD(Args, layer_offset);
 CHECK_FIELD(Args, qkv_stride);
 CHECK_FIELD(Args, rows);
 static_assert(RS % 16 == 0 && RS <= 1024, "score rank: a multiple of 16, at most 1024");
+static_assert(BANDS == 0 || LATENT_INT8, "bands need codes");
 
 constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
@@ -108,6 +115,10 @@ struct Query {
 #endif
     float factor;
     float offset;
+#if BANDS
+    int band;  // the band whose query this is; of a score: product * unit + bias
+    float unit, bias;
+#endif
 };
 
 // Units [first, end) of a row's `units`, which `blocks` blocks from `block` on share: what a block scores at a time.
@@ -186,7 +197,11 @@ __device__ __forceinline__ Scored score_part(const Args& args, Shared& shared, c
         shared.part = part;
     load_query(args, part.row, coordinates);
     Query query;
+#if BANDS
+    prepare(args, shared, coordinates, part.row, part.length, query);
+#else
     prepare(shared, coordinates, query_of(args, part.row), part.length, query);
+#endif
     if (threadIdx.x == THREADS - 1)
         shared.launch = launch;
     scan(args, shared, query, part, window, ahead, keys);

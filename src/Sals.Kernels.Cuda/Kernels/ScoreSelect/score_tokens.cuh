@@ -9,7 +9,7 @@ __device__ __forceinline__ void load_query(const Args& args, int row, Coordinate
 #pragma unroll
     for (int j = 0; j < Coordinates::EACH; j++) {
         int i = j * THREADS + threadIdx.x;
-        c.query[j] = i < RS ? widen(query_of(args, row)[i]) : 0.f;
+        c.query[j] = i < RS && !BANDS ? widen(query_of(args, row)[i]) : 0.f;
     }
 }
 
@@ -93,9 +93,84 @@ __device__ __forceinline__ int place_of(float score, float2 bins) {
 }
 
 #if LATENT_INT8
-typedef int Score;
+typedef int Product;
 
 constexpr float QUERY_RANGE = 16319.f;  // 127 * 128 + 63: two int8 halves
+
+#if BANDS
+typedef float Score;
+
+// Places the bins by mean and spread of the scores over all bands; the query itself is loaded band by band.
+__device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordinates coordinates, int row, int length, Query& query) {
+    int pages = latent_pages(length), count = band_of(pages - 1) + 1;
+    const float* queries = args.band_queries + (i64)row * BANDS * RS;
+    const float* biases = args.band_biases + row * BANDS;
+#pragma unroll
+    for (int j = 0; j < Coordinates::EACH; j++) {
+        int i = j * THREADS + threadIdx.x;
+        float square = 0.f;
+        for (int band = 0; i < RS && band < count; band++)
+            square += queries[band * RS + i] * queries[band * RS + i] * pages_of_band(band, pages);
+        coordinates.query[j] = coordinates.scale[j] > 0.f ? sqrtf(square / pages) / coordinates.scale[j] : 0.f;
+        coordinates.mean[j] = 0.f;
+    }
+
+    Expected sum = expect(shared, coordinates);
+    for (int band = 0; band < count; band++) {
+        float share = __fdividef((float)pages_of_band(band, pages), (float)pages);
+        sum.mean += share * biases[band], sum.square += share * biases[band] * biases[band];
+    }
+
+    place_bins(query, sum, 1.f, length);
+    query.band = -1;
+}
+
+// The query of one band, by a warp: codes as QuantiseQuery makes them, what one of the product is worth and what is added.
+__device__ __forceinline__ void load_band(const Args& args, int row, int band, Query& query) {
+    int lane = threadIdx.x % LANES;
+    const float4* source = (const float4*)(args.band_queries + ((i64)row * BANDS + band) * RS);
+    float x[COLUMNS][16];
+    u32 largest = 0;
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            float4 four = c * LANES + lane < VECTORS ? source[(c * LANES + lane) * 4 + i] : make_float4(0.f, 0.f, 0.f, 0.f);
+            x[c][4 * i] = four.x, x[c][4 * i + 1] = four.y, x[c][4 * i + 2] = four.z, x[c][4 * i + 3] = four.w;
+        }
+
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            largest = max(largest, __float_as_uint(x[c][i]) & 0x7fffffffu);
+    }
+
+    largest = __reduce_max_sync(FULL_MASK, largest);
+    float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(largest));
+    bool finite = largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
+#pragma unroll
+    for (int c = 0; c < COLUMNS; c++) {
+        u32 high[4], low[4];
+#pragma unroll
+        for (int w = 0; w < 4; w++) {
+            high[w] = low[w] = 0;
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int code = finite ? __float2int_rn(__fmul_rn(x[c][4 * w + i], step)) : 0, upper = (code + 64) >> 7;
+                high[w] |= (u32)(upper & 255) << 8 * i;
+                low[w] |= (u32)((code - upper * 128) & 255) << 8 * i;
+            }
+        }
+
+        query.high[c] = make_uint4(high[0], high[1], high[2], high[3]);
+        query.low[c] = make_uint4(low[0], low[1], low[2], low[3]);
+    }
+
+    query.band = band;
+    query.unit = finite ? __fdiv_rn(__uint_as_float(largest), QUERY_RANGE) : 0.f;
+    query.bias = args.band_biases[row * BANDS + band];
+}
+#else
+typedef int Score;
 
 // codes round(q * scale * (16319 / largest)), ties to even, as Reference.ScoreSelect.QuantiseQuery; all zeros where that is not finite
 __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16*, int length, Query& query) {
@@ -124,6 +199,8 @@ __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coord
     }
 }
 
+#endif
+
 __device__ __forceinline__ int dot4(const uint4& a, const uint4& b, int sum) {
     sum = __dp4a((int)a.x, (int)b.x, sum);
     sum = __dp4a((int)a.y, (int)b.y, sum);
@@ -139,10 +216,20 @@ __device__ __forceinline__ int dot(const uint4 (&latent)[COLUMNS], const Query& 
     return high * 128 + low;
 }
 
+#if BANDS
+__device__ __forceinline__ Score score_of_product(int product, const Query& query) {
+    return __fadd_rn(__fmul_rn((float)product, query.unit), query.bias);
+}
+#else
 __device__ __forceinline__ u32 key_of(int score) { return (u32)score ^ 0x80000000u; }
 __device__ __forceinline__ float score_of(u32 key) { return (float)(int)(key ^ 0x80000000u); }
+__device__ __forceinline__ Score score_of_product(int product, const Query&) { return product; }
+#endif
 #else
+typedef float Product;
 typedef float Score;
+
+__device__ __forceinline__ Score score_of_product(float product, const Query&) { return product; }
 
 __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16* source, int length, Query& query) {
     int lane = threadIdx.x % LANES;
@@ -166,6 +253,9 @@ __device__ __forceinline__ float dot(const uint4 (&latent)[COLUMNS], const Query
     return sum;
 }
 
+#endif
+
+#if BANDS || !LATENT_INT8
 // -0 becomes +0, NaN the least
 __device__ __forceinline__ u32 key_of(float score) {
     u32 bits = __float_as_uint(__fadd_rn(score, 0.f));
@@ -178,14 +268,14 @@ __device__ __forceinline__ float score_of(u32 key) { return __uint_as_float(key 
 
 // Sums LOADS values over the LANES lanes of a token. Each exchange halves the values a lane holds; lane l of its group ends with the sum of
 // value l / (LANES / LOADS). The tree is the same for every token.
-__device__ __forceinline__ Score reduce(Score (&value)[LOADS]) {
+__device__ __forceinline__ Product reduce(Product (&value)[LOADS]) {
     int bit = LANES / 2;
 #pragma unroll
     for (int held = LOADS; held > 1; held /= 2, bit /= 2) {
         bool upper = threadIdx.x & bit;
 #pragma unroll
         for (int i = 0; i < held / 2; i++) {
-            Score mine = upper ? value[i + held / 2] : value[i], other = upper ? value[i] : value[i + held / 2];
+            Product mine = upper ? value[i + held / 2] : value[i], other = upper ? value[i] : value[i + held / 2];
             value[i] = mine + __shfl_xor_sync(FULL_MASK, other, bit);
         }
     }
@@ -216,12 +306,12 @@ __device__ __forceinline__ void load_tile(Tile& tile, const u8* latents, int ste
 }
 
 // Lane t gets the score of token t of a unit, whose first step is in `tile`; there then is the first step of the next unit, if there is one.
-__device__ __forceinline__ Score score_unit(Tile& tile, const u8* latents, const u8* next, const Query& query) {
+__device__ __forceinline__ Product score_unit(Tile& tile, const u8* latents, const u8* next, const Query& query) {
     int lane = threadIdx.x & 31;
-    Score result = 0;
+    Product result = 0;
 #pragma unroll 1
     for (int step = 0; step < STEPS; step++) {
-        Score part[LOADS];
+        Product part[LOADS];
 #pragma unroll
         for (int i = 0; i < LOADS; i++)
             part[i] = dot(tile.piece[i], query);
@@ -229,7 +319,7 @@ __device__ __forceinline__ Score score_unit(Tile& tile, const u8* latents, const
             load_tile(tile, latents, step + 1);
         else if (next)
             load_tile(tile, next, 0);
-        Score sum = reduce(part);
+        Product sum = reduce(part);
         if (lane % STEPS == step)
             result = sum;
     }
@@ -274,7 +364,7 @@ __device__ __forceinline__ Window open_tile(const Args& args, const Part& part, 
 
 // Scores a part of a row, the first step of which is in `tile`, and counts its bins. Keeps the part's keys at `kept` too,
 // where that is not null.
-__device__ __forceinline__ void scan(const Args& args, Shared& shared, const Query& query, const Part& part, Window window, Tile& tile,
+__device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& query, const Part& part, Window window, Tile& tile,
                                      u32* kept) {
     int lane = threadIdx.x & 31, end = part.end, sink = sink_count(part.length);
     u32 before = part.row * MASK_WORDS;  // units of the rows before
@@ -289,7 +379,12 @@ __device__ __forceinline__ void scan(const Args& args, Shared& shared, const Que
 
         const u8* next = latents_at(args, window, i);
         int token = unit * UNIT + lane;
-        Score score = score_unit(tile, latents, unit + WARPS < end ? next : nullptr, query);
+#if BANDS
+        int band = band_of(latent_pages(part.length) - 1 - unit * UNIT / PAGE_SIZE);
+        if (band != query.band)
+            load_band(args, part.row, band, query);
+#endif
+        Score score = score_of_product(score_unit(tile, latents, unit + WARPS < end ? next : nullptr, query), query);
         latents = next;
         int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
         args.keys[(before + unit) * UNIT + lane] = key_of(score);

@@ -52,6 +52,9 @@ public sealed record LatentShape
     public required bool Int8 { get; init; }
 
 
+    /// <summary>BANDS: scoring queries of a row, one for each band of distance, at most; 0 = one without rope. With int8 latents only.</summary>
+    public int ScoreBands { get; init; }
+
     /// <summary>YMAX, row stride of the selected positions: most that any length selects, rounded up to 32.</summary>
     public required int SelectedStride { get; init; }
 
@@ -76,6 +79,7 @@ public sealed record LatentShape
         ("VALUE_BITS", ValueBits),
         ("VALUE_GROUP", ValueGroup),
         ("LATENT_INT8", Int8 ? 1 : 0),
+        ("BANDS", ScoreBands),
         ("YMAX", SelectedStride),
     ];
 }

@@ -21,9 +21,10 @@ internal static class ScoreSelect
     /// <param name="codes">[RS], the query in int8 scoring; unused for the other formats</param>
     /// <param name="plane">[n, RS] stored latents</param>
     /// <param name="keys">[n], order-preserving integers: larger is better, NaN is 0, the least</param>
-    /// <param name="bias">Added to every score; with int8 latents in units of the quantised query, see <see cref="QuantiseQuery"/>.</param>
+    /// <param name="band">Of a query with others beside it (<see cref="ScoreBands"/>): what one code of the product is worth, with codes only, and what is added to every score.</param>
     public static void Score(
-        ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys, float bias = 0)
+        ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys,
+        (float Unit, float Bias)? band = null)
     {
         var rank = query.Length;
         if (format.IsCoded())
@@ -32,7 +33,8 @@ internal static class ScoreSelect
             for (var t = 0; t < keys.Length; t++)
             {
                 Codes(plane.Slice(t * rank * format.Bits() / 8, rank * format.Bits() / 8), format, latent);
-                keys[t] = OrderedKey((int)Math.Clamp((long)TensorPrimitives.Dot(codes, latent) + (long)bias, int.MinValue, int.MaxValue));
+                var product = TensorPrimitives.Dot(codes, latent);
+                keys[t] = band is { } own ? OrderedKey((product * own.Unit) + own.Bias) : OrderedKey(product);
             }
 
             return;
@@ -56,7 +58,7 @@ internal static class ScoreSelect
 
         for (var t = 0; t < keys.Length; t++)
         {
-            keys[t] = OrderedKey(scores[t] + bias);
+            keys[t] = OrderedKey(scores[t] + (band?.Bias ?? 0));
         }
     }
 
@@ -78,18 +80,13 @@ internal static class ScoreSelect
     /// Query of int8 scoring: round(query * scale * (QueryRange / largest magnitude)), ties to even, products in that order in float32. With it a score is an exact int32
     /// sum, the same on every device. All zeros when the largest magnitude is 0 or not finite.
     /// </summary>
-    /// <param name="query">[bands, RS]; one step for all bands, so that their scores compare.</param>
-    /// <param name="codes">[bands, RS]</param>
-    /// <returns>Codes a unit of score.</returns>
-    public static float QuantiseQuery(ReadOnlySpan<float> query, LatentBasisLayer basis, Span<int> codes, int bands = 1)
+    /// <param name="query">[RS]</param>
+    /// <param name="codes">[RS]</param>
+    /// <returns>What one code of the product with int8 latents is worth; 0 where all are 0.</returns>
+    public static float QuantiseQuery(ReadOnlySpan<float> query, LatentBasisLayer basis, Span<int> codes)
     {
-        var scoreRank = query.Length / bands;
         Span<float> scaled = stackalloc float[query.Length];
-        for (var i = 0; i < query.Length; i += scoreRank)
-        {
-            TensorPrimitives.Multiply(query.Slice(i, scoreRank), basis.Scale.AsSpan(0, scoreRank), scaled[i..]);
-        }
-
+        TensorPrimitives.Multiply(query, basis.Scale.AsSpan(0, query.Length), scaled);
         var largest = MathF.Abs(TensorPrimitives.MaxMagnitude<float>(scaled));
         var step = QueryRange / largest;
         for (var i = 0; i < codes.Length; i++)
@@ -97,7 +94,7 @@ internal static class ScoreSelect
             codes[i] = float.IsFinite(largest) && float.IsFinite(step) ? (int)MathF.Round(scaled[i] * step, MidpointRounding.ToEven) : 0;
         }
 
-        return float.IsFinite(largest) && float.IsFinite(step) ? step : 0;
+        return float.IsFinite(largest) && float.IsFinite(step) ? largest / QueryRange : 0;
     }
 
     /// <summary>Maps a score to an integer of the same order; -0 equals +0, NaN is below everything.</summary>

@@ -1,10 +1,9 @@
 using System.Numerics;
 using System.Numerics.Tensors;
-using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 
-namespace Sals.Engine.Backends.Cpu.Reference;
+namespace Sals.Engine.Latent;
 
 /// <summary>
 /// Scoring with rope, although latents have none: a row's latent pages fall into bands by their distance, and each band has a scoring query of its own, the row's
@@ -23,14 +22,20 @@ internal sealed class ScoreBands
     {
         _rope = rope;
         Most = Count(pages);
-        _means = [.. Enumerable.Range(0, (Most + PerWidth - 1) / PerWidth).Select(level => Means(rope, PageLayout.PageSize << level))];
+        _means = [.. Enumerable.Range(0, Levels(Most)).Select(level => Means(rope, PageLayout.PageSize << level))];
     }
 
     /// <summary>Bands of the longest sequence.</summary>
     public int Most { get; }
 
+    /// <summary>[levels, DH / 2, 2], real and imaginary part of the mean of exp(-i f t) over the tokens of a band of 1, 2, 4, .. pages.</summary>
+    public float[] MeanRotations => [.. _means.SelectMany(level => level).SelectMany(turn => new[] { (float)turn.Real, (float)turn.Imaginary })];
+
     /// <summary>Bands of a row with this many latent pages.</summary>
     public static int Count(int pages) => pages == 0 ? 0 : Of(pages - 1) + 1;
+
+    /// <summary>Different widths of this many bands.</summary>
+    public static int Levels(int bands) => (bands + PerWidth - 1) / PerWidth;
 
     /// <summary>Band of the page with <paramref name="newer"/> latent pages behind it.</summary>
     public static int Of(int newer)
@@ -53,7 +58,8 @@ internal sealed class ScoreBands
         int half = _rope.HeadSize / 2, size = _rope.HeadSize;
         for (var i = 0; i < half; i++)
         {
-            var turn = new Complex(_rope.Cos(distance)[i], _rope.Sin(distance)[i]) * _means[level][i];
+            // the factor that the other of query and key would carry
+            var turn = _rope.AttentionFactor * new Complex(_rope.Cos(distance)[i], _rope.Sin(distance)[i]) * _means[level][i];
             var (cos, sin) = ((float)turn.Real, (float)turn.Imaginary);
             for (var head = 0; head < summed.Length; head += size)
             {
@@ -67,9 +73,9 @@ internal sealed class ScoreBands
         return TensorPrimitives.Dot(turned, basis.Mean);
     }
 
-    // [DH / 2], mean of exp(-i f t) over t = 0 .. tokens - 1, times the factor of the table that the other of query and key would carry
+    // [DH / 2], mean of exp(-i f t) over t = 0 .. tokens - 1
     private static Complex[] Means(RopeTable rope, int tokens) =>
-        [.. rope.InverseFrequencies.Select(f => rope.AttentionFactor * Complex.FromPolarCoordinates(Ratio(f, tokens), -f * (tokens - 1) / 2))];
+        [.. rope.InverseFrequencies.Select(f => Ratio(f, tokens) * Complex.FromPolarCoordinates(1, -f * (tokens - 1) / 2))];
 
     private static double Ratio(double f, int tokens) => f == 0 ? 1 : Math.Sin(f * tokens / 2) / (tokens * Math.Sin(f / 2));
 }

@@ -1,11 +1,10 @@
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
-using Sals.Engine.Tests.Latent;
 using Sals.Testing;
 using Xunit;
 
-namespace Sals.Engine.Tests.Backends.Reference;
+namespace Sals.Engine.Tests.Latent;
 
 public class ScoreBandsTests
 {
@@ -53,21 +52,23 @@ public class ScoreBandsTests
     }
 
     [Fact]
-    public void Quantised_bands_share_a_step_and_their_bias_is_in_its_units()
+    public void Scores_of_codes_are_in_the_units_of_their_band()
     {
         var random = new Random(2);
         var basis = RandomBasis.Create(random, Width, 16, centred: true);
-        var queries = Enumerable.Range(0, 32).Select(i => (i < 16 ? 1 : 100) * (random.NextSingle() - 0.5f)).ToArray();
-        var codes = new int[32];
-        var step = ScoreSelect.QuantiseQuery(queries, basis, codes, bands: 2);
-        Assert.Equal(ScoreSelect.QueryRange, codes.Max(Math.Abs));
-        Assert.All(Enumerable.Range(0, 32), i => Assert.Equal(queries[i] * basis.Scale[i % 16] * step, codes[i], 0.51));
-
         var latent = Enumerable.Range(0, 16).Select(_ => (byte)(sbyte)random.Next(-127, 128)).ToArray();
-        var keys = new uint[1];
-        ScoreSelect.Score(queries.AsSpan(0, 16), codes.AsSpan(0, 16), latent, LatentFormat.Int8, basis, keys, bias: -3.6f);
-        Assert.Equal(ScoreSelect.OrderedKey(Enumerable.Range(0, 16).Sum(i => codes[i] * (sbyte)latent[i]) - 3), keys[0]);
-        ScoreSelect.Score(queries.AsSpan(0, 16), codes.AsSpan(0, 16), latent, LatentFormat.Int8, basis, keys, bias: 1e30f);
-        Assert.Equal(uint.MaxValue, keys[0]);
+        foreach (var size in new[] { 1, 100 })
+        {
+            var query = Enumerable.Range(0, 16).Select(_ => size * (random.NextSingle() - 0.5f)).ToArray();
+            var codes = new int[16];
+            var unit = ScoreSelect.QuantiseQuery(query, basis, codes);
+            Assert.Equal(ScoreSelect.QueryRange, codes.Max(Math.Abs));
+            Assert.All(Enumerable.Range(0, 16), i => Assert.Equal(query[i] * basis.Scale[i] / unit, codes[i], 0.51));
+            var keys = new uint[1];
+            ScoreSelect.Score(query, codes, latent, LatentFormat.Int8, basis, keys, (unit, -3.6f));
+            Assert.Equal(ScoreSelect.OrderedKey((Enumerable.Range(0, 16).Sum(i => codes[i] * (sbyte)latent[i]) * unit) - 3.6f), keys[0]);
+        }
+
+        Assert.Equal(0, ScoreSelect.QuantiseQuery(new float[16], basis, new int[16]));
     }
 }
