@@ -102,9 +102,8 @@ public class EveryKernelTests
 
         if (queryHeads % 2 == 0)
         {
-            var bands = LatentShapes(headSize, queryHeads, keyHeads, maxPages).First() with { ScoreBands = 40 };
-            yield return ScoreSelectKernel.Program(bands);
-            yield return BandQueriesKernel.Program(bands);
+            // not score_select with bands, which spills 7 registers for sm_80
+            yield return BandQueriesKernel.Program(LatentShapes(headSize, queryHeads, keyHeads, maxPages).First() with { ScoreBands = 40 });
         }
     }
 

@@ -116,8 +116,7 @@ struct Query {
     float factor;
     float offset;
 #if BANDS
-    int band;  // the band whose query this is; of a score: product * unit + bias
-    float unit, bias;
+    int band;  // the band whose query this is
 #endif
 };
 
@@ -155,6 +154,9 @@ struct Shared {
     float4 moments[WARPS];
     int row, last_row, blocks, candidate_count, tied_count, before_above, before_in, before_selected;
     u32 launch;
+#if BANDS
+    float2 band[WARPS];  // of a warp's band: score = product * x + y
+#endif
     u32 mask[SHARED_WORDS];
     u32 keys[SHARED_KEYS];
     u64 rank[CANDIDATES];  // of the row's candidates

@@ -126,7 +126,7 @@ __device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordi
 }
 
 // The query of one band, by a warp: codes as QuantiseQuery makes them, what one of the product is worth and what is added.
-__device__ __forceinline__ void load_band(const Args& args, int row, int band, Query& query) {
+__device__ __forceinline__ void load_band(const Args& args, Shared& shared, int row, int band, Query& query) {
     int lane = threadIdx.x % LANES;
     const float4* source = (const float4*)(args.band_queries + ((i64)row * BANDS + band) * RS);
     float x[COLUMNS][16];
@@ -166,8 +166,9 @@ __device__ __forceinline__ void load_band(const Args& args, int row, int band, Q
     }
 
     query.band = band;
-    query.unit = finite ? __fdiv_rn(__uint_as_float(largest), QUERY_RANGE) : 0.f;
-    query.bias = args.band_biases[row * BANDS + band];
+    // all lanes write the same
+    shared.band[threadIdx.x / 32] = make_float2(finite ? __fdiv_rn(__uint_as_float(largest), QUERY_RANGE) : 0.f, args.band_biases[row * BANDS + band]);
+    __syncwarp();
 }
 #else
 typedef int Score;
@@ -217,19 +218,20 @@ __device__ __forceinline__ int dot(const uint4 (&latent)[COLUMNS], const Query& 
 }
 
 #if BANDS
-__device__ __forceinline__ Score score_of_product(int product, const Query& query) {
-    return __fadd_rn(__fmul_rn((float)product, query.unit), query.bias);
+__device__ __forceinline__ Score score_of_product(int product, const Shared& shared) {
+    float2 band = shared.band[threadIdx.x / 32];
+    return __fadd_rn(__fmul_rn((float)product, band.x), band.y);
 }
 #else
 __device__ __forceinline__ u32 key_of(int score) { return (u32)score ^ 0x80000000u; }
 __device__ __forceinline__ float score_of(u32 key) { return (float)(int)(key ^ 0x80000000u); }
-__device__ __forceinline__ Score score_of_product(int product, const Query&) { return product; }
+__device__ __forceinline__ Score score_of_product(int product, const Shared&) { return product; }
 #endif
 #else
 typedef float Product;
 typedef float Score;
 
-__device__ __forceinline__ Score score_of_product(float product, const Query&) { return product; }
+__device__ __forceinline__ Score score_of_product(float product, const Shared&) { return product; }
 
 __device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16* source, int length, Query& query) {
     int lane = threadIdx.x % LANES;
@@ -382,9 +384,9 @@ __device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& qu
 #if BANDS
         int band = band_of(latent_pages(part.length) - 1 - unit * UNIT / PAGE_SIZE);
         if (band != query.band)
-            load_band(args, part.row, band, query);
+            load_band(args, shared, part.row, band, query);
 #endif
-        Score score = score_of_product(score_unit(tile, latents, unit + WARPS < end ? next : nullptr, query), query);
+        Score score = score_of_product(score_unit(tile, latents, unit + WARPS < end ? next : nullptr, query), shared);
         latents = next;
         int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
         args.keys[(before + unit) * UNIT + lane] = key_of(score);
