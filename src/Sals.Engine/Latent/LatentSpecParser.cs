@@ -48,7 +48,7 @@ public sealed class LatentSpecParser
         ("dense_below", "sequences of at most this many tokens stay exact, 0 or more"),
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
         ("latent_format", "int8, bf16, or on the CPU only float32 and int4"),
-        ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; CPU only"),
+        ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; on the GPU of int8 latents only"),
         ("centred", "true or false: subtract the mean key before projecting"),
         ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
     ];

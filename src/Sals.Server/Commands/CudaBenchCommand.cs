@@ -38,7 +38,7 @@ public static class CudaBenchCommand
         HelpName = "PRESET",
         AllowMultipleArgumentsPerToken = true,
         DefaultValueFactory = _ => ["dense"],
-        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas and a name of its own before a colon: int8:sals-25,latent_format=int8,centred=true.",
+        Description = "Caches to measure, each a --kv-cache preset, with KEY=VALUE changes behind commas and a name of its own before a colon: plain:sals-25,latent_format=bf16.",
     };
 
     public static Command Step()
