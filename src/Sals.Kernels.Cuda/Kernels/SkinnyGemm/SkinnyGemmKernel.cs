@@ -99,7 +99,7 @@ public sealed class SkinnyGemmKernel
         // as in skinny_ring.cuh: stages of so many columns of a tile's weights and of x, then partial results
         var (stages, columns, weightRows, partials) = rowBlocks switch
         {
-            8 => (4, 32, 32, 8),
+            8 => (2, 64, 32, 8),
             4 => (3, 64, 32, 8),
             _ => ((kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks, 64, 16, 2 * rowBlocks),
         };

@@ -8,7 +8,7 @@
 //             swiglu: [B, F] bf16   silu(gate) * up
 //             float:  [B, N] f32    logits
 // grid up to 16 rows, skinny_ring.cuh: (SMS)  block 256  smem 8 * (STAGES * (16 + 8 * NB) * 128 + 2 * NB * 512) B; so always on compute
-//      capability 9.0, above 16 rows with twice the weight rows a tile: smem 8 * (3 * (32 + 32) * 128 or 4 * (32 + 64) * 64, + 4096) B
+//      capability 9.0, above 16 rows with twice the weight rows a tile: smem 8 * (3 * (32 + 32) * 128 or 2 * (32 + 64) * 128, + 4096) B
 //      above: (ceil(N / 32); swiglu: F / 16)  block 256  smem 16 * NB * 512 B
 // math f32 accumulation in matrix instructions; the 8 warps split K in a way that depends on K alone and are added in order,
 //      so a row's result is the same bits for every B and NB

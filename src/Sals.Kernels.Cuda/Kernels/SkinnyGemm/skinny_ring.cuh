@@ -177,5 +177,5 @@ SKINNY_RING_ALL(2, 1, 64, 3, 2)
 #endif
 #if __CUDA_ARCH__ >= 900
 SKINNY_RING_ALL(4, 2, 64, 3, 1)
-SKINNY_RING_ALL(8, 2, 32, 4, 1)
+SKINNY_RING_ALL(8, 2, 64, 2, 1)
 #endif
