@@ -18,7 +18,7 @@ public sealed class ReconstructPagesKernel
     public ReconstructPagesKernel(KernelModule module, LatentShape shape, int multiprocessors)
     {
         _kernel = module.Get("reconstruct_pages");
-        int ring = LatentKeys.RingBytes(shape), basis = LatentKeys.BasisBytes(shape);
+        int ring = LatentKeys.RingBytes(shape, _kernel.ComputeCapability), basis = LatentKeys.BasisBytes(shape);
         _sharedBytes = ring + (basis + ring <= LatentKeys.MostShared(_kernel.ComputeCapability) ? basis : 0);
         _kernel.AllowShared(_sharedBytes);
         _keyHeads = shape.KeyHeads;

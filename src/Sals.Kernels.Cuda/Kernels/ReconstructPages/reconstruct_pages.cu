@@ -113,14 +113,18 @@ extern "C" __global__ void __launch_bounds__(128, 1) reconstruct_pages(const __g
         for (int h = 0; h < 2; h++)
             set_row(rows, h, args.pages + args.latent_offset, page, warp * 16 + g + h * 8);
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) {
+        for (int c = 0; c < RING_CHUNKS; c++) {
             fetch_chunk(ring, c, rows);
             commit_copies();
         }
 
         Keys key;
         begin_keys(key, first_keys);
-        rebuild_keys<BASIS_FITS>(key, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, [](int) { commit_copies(); });
+        rebuild_keys<BASIS_FITS>(key, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, [&](int c) {
+            if (c + RING_CHUNKS < CHUNKS)
+                fetch_chunk(ring, c + RING_CHUNKS, rows);
+            commit_copies();
+        });
         const float2* rope[2] = {args.rope + (first + warp * 16 + g) * (DH / 2), args.rope + (first + warp * 16 + g + 8) * (DH / 2)};
 #pragma unroll
         for (int j = 0; j < DH / 16; j++)

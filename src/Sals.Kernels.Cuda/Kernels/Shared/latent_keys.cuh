@@ -17,7 +17,19 @@ constexpr int CHUNK_STEPS = LATENT_INT8 ? 4 : 2;  // matrix instructions of 16 c
 constexpr int BASIS_BLOCKS = (R + 63) / 64;       // of 64 coordinates: [DH, 64] with 16-byte pieces of row r permuted by XOR with r % 8
 constexpr int BASIS_BLOCK_BYTES = DH * 128;
 constexpr int BASIS_BYTES = BASIS_BLOCKS * BASIS_BLOCK_BYTES;  // of one KV head
-constexpr int RING_BYTES = CHUNKS * 64 * 64;                   // latents of the warpgroup's tokens
+// shared memory that a block may ask for. In C#: LatentKeys
+#if __CUDA_ARCH__ >= 900
+constexpr int MOST_SHARED = 226 * 1024;
+#elif __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
+constexpr int MOST_SHARED = 98 * 1024;
+#else
+constexpr int MOST_SHARED = 162 * 1024;
+#endif
+
+// chunks of a warpgroup's tokens that are held at once: all of a tile where that leaves room for the rest, in C#: LatentKeys
+constexpr int ring_chunks(int n) { return n * 4096 + 32 * 1024 <= MOST_SHARED || n % 2 != 0 ? n : ring_chunks(n / 2); }
+constexpr int RING_CHUNKS = ring_chunks(CHUNKS);
+constexpr int RING_BYTES = RING_CHUNKS * 4096;
 static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
 
 // k[j]: channels channel_of(j), + 1 of tokens g (elements 0, 1) and g + 8 (2, 3) of the warp's sixteen. Registers j and j + DH / 16 are rotary pairs.
@@ -42,14 +54,14 @@ __device__ __forceinline__ void set_row(LatentRows& rows, int h, const u8* layer
     rows.rest[h] = base + REST_PLANE + token * REST_ROW - SCORE_ROW;
 }
 
-// Starts copying chunk c of the thread's rows to its own place in the warpgroup's ring.
+// Starts copying chunk c of the thread's rows to its own place in the warpgroup's ring, where chunk c - RING_CHUNKS was.
 __device__ __forceinline__ void fetch_chunk(u32 ring, int c, const LatentRows& rows) {
     int column = (threadIdx.x & 3) * 16;
     bool inside = R * LATENT_BYTES % 64 == 0 || c * 64 + column < R * LATENT_BYTES;
     bool scored = SCORE_ROW % 64 == 0 ? c * 64 < SCORE_ROW : c * 64 + column < SCORE_ROW;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        u32 to = ring + (c * 2 + h) * 2048 + (threadIdx.x & 127) * 16;
+        u32 to = ring + (c % RING_CHUNKS * 2 + h) * 2048 + (threadIdx.x & 127) * 16;
         copy16_async(to, inside ? (scored ? rows.score[h] : rows.rest[h]) + c * 64 : rows.score[h], inside ? 16 : 0);
     }
 }
@@ -74,7 +86,7 @@ struct Pieces {
 };
 
 __device__ __forceinline__ Pieces load_pieces(u32 ring, int c) {
-    u32 from = ring + c * 4096 + (threadIdx.x & 127) * 16;
+    u32 from = ring + c % RING_CHUNKS * 4096 + (threadIdx.x & 127) * 16;
     return {load_piece(from), load_piece(from + 2048)};
 }
 
@@ -94,21 +106,21 @@ __device__ __forceinline__ void widen_pieces(const Pieces& pieces, u32 (&a)[CHUN
     }
 }
 
-// keys += latents U^T, by all four warps. ahead(c) is called when chunk c of the ring is free again; it commits one group of copies. No more than CHUNKS - 1
-// groups may be younger than that of chunk 0. basis: shared image of the KV head, or, !SHARED, in device memory.
+// keys += latents U^T, by all four warps. ahead(c) is called when the place of chunk c in the ring is free again; it starts copying what comes RING_CHUNKS
+// later, here or in the next tile, and commits one group. No more than RING_CHUNKS - 1 groups may be younger than that of chunk 0. basis: shared image of the KV head, or, !SHARED, in device memory.
 template <bool SHARED, typename Ahead>
 __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_shared, const u8* basis, Ahead ahead) {
 #if __CUDA_ARCH_FEAT_SM90_ALL
     if constexpr (SHARED) {
         u32 a[2][CHUNK_STEPS][4];
-        wait_copies<CHUNKS - 1>();
+        wait_copies<RING_CHUNKS - 1>();
         Pieces pieces = load_pieces(ring, 0);
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
             widen_pieces(pieces, a[c & 1]);
             ahead(c);
             if (c + 1 < CHUNKS) {
-                wait_copies<CHUNKS - 1>();
+                wait_copies<RING_CHUNKS - 1>();
                 pieces = load_pieces(ring, c + 1);
             }
 
@@ -135,7 +147,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 #pragma unroll 1
     for (int c = 0; c < CHUNKS; c++) {
         u32 a[CHUNK_STEPS][4];
-        wait_copies<CHUNKS - 1>();
+        wait_copies<RING_CHUNKS - 1>();
         widen_pieces(load_pieces(ring, c), a);
         ahead(c);
 #pragma unroll
@@ -151,7 +163,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         int row = (j + (i >> 1)) * 8 + g;
-                        b[i] = __ldg((const u32*)(basis + block + row * 128 + (((piece + (i & 1)) ^ (row & 7)) << 4)) + t);
+                        b[i] = __ldg((const u32*)(basis + (u32)(block + row * 128 + (((piece + (i & 1)) ^ (row & 7)) << 4) + t * 4)));
                     }
                 }
 
@@ -215,12 +227,3 @@ __device__ __forceinline__ void publish_basis() {
     publish_shared();
 #endif
 }
-
-// shared memory that a block may ask for. In C#: LatentKeys
-#if __CUDA_ARCH__ >= 900
-constexpr int MOST_SHARED = 226 * 1024;
-#elif __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
-constexpr int MOST_SHARED = 98 * 1024;
-#else
-constexpr int MOST_SHARED = 162 * 1024;
-#endif

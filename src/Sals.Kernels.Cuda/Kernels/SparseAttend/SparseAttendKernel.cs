@@ -173,10 +173,10 @@ public sealed class SparseAttendKernel
             // as the source computes them
             int most = LatentKeys.MostShared(kernel.ComputeCapability), heads = shape.QueryHeads / shape.KeyHeads;
             var parts = 4 * heads * ((8 * ((shape.HeadSize / 8) + 4) * sizeof(float)) + 8);
-            var group = LatentKeys.RingBytes(shape) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
+            var group = LatentKeys.RingBytes(shape, kernel.ComputeCapability) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
             var basis = LatentKeys.BasisBytes(shape);
             var held = basis + group <= most ? basis : 0;
-            var groups = Math.Min(mostGroups, (most - held) / group);
+            var groups = Math.Min(kernel.ComputeCapability >= 90 && held > 0 ? mostGroups : FewGroups, (most - held) / group);
             _threads = groups * 128;
             _sharedBytes = held + (groups * group);
             kernel.AllowShared(_sharedBytes);

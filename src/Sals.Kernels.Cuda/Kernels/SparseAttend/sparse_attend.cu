@@ -82,9 +82,8 @@ constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that difference
 constexpr int PIECE = LANE_CHANNELS + 4;
 constexpr int PARTS_BYTES = 4 * G * (8 * PIECE * 4 + 8);
 
-// Warpgroups of a block, and whether the basis fits beside them. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
-// take the most tiles.
-constexpr int FEW_GROUPS = 2, MOST_GROUPS = 3;
+// Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
+// take the most tiles, where all their operands are close.
 // one item of the block's KV head
 struct Task {
     int entry, row, item, length;
@@ -96,6 +95,11 @@ struct Task {
 constexpr int TASKS = 16;  // of a warpgroup, looked up at once
 constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
 constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
+#if __CUDA_ARCH__ >= 900
+constexpr int FEW_GROUPS = 2, MOST_GROUPS = BASIS_FITS ? 3 : 2;
+#else
+constexpr int FEW_GROUPS = 2, MOST_GROUPS = 2;
+#endif
 constexpr int HELD_BYTES = BASIS_FITS ? BASIS_BYTES : 0;
 constexpr int FITTING = (MOST_SHARED - HELD_BYTES) / GROUP_BYTES;
 constexpr int fitting_groups(int groups) { return FITTING < groups ? FITTING : groups; }
@@ -453,7 +457,7 @@ __device__ __forceinline__ void attend(const Args& args) {
         if (tiles) {
             set_rows(rows, args, tokens_of(tiles));
 #pragma unroll
-            for (int c = 0; c < CHUNKS; c++) {
+            for (int c = 0; c < RING_CHUNKS; c++) {
                 fetch_chunk(ring, c, rows);
                 commit_copies();
             }
@@ -461,7 +465,7 @@ __device__ __forceinline__ void attend(const Args& args) {
 
         if (!ready && wants_basis) {
             if (tiles)
-                wait_copies<CHUNKS>();
+                wait_copies<RING_CHUNKS>();
             else
                 wait_copies<0>();
             publish_basis();
@@ -473,11 +477,13 @@ __device__ __forceinline__ void attend(const Args& args) {
             attend_run(args, tasks[__ffs(runs) - 1], kv_head, parts);
         while (tiles) {
             u32 next = tiles & (tiles - 1);
-            if (next)
+            if (RING_CHUNKS == CHUNKS && next)
                 set_rows(rows, args, tokens_of(next));
             attend_tile(args, tasks[__ffs(tiles) - 1], kv_head, tokens_of(tiles), common, ring, basis, parts, [&](int c) {
-                if (next)
-                    fetch_chunk(ring, c, rows);
+                if (RING_CHUNKS < CHUNKS && c == CHUNKS - RING_CHUNKS && next)
+                    set_rows(rows, args, tokens_of(next));
+                if (c + RING_CHUNKS < CHUNKS || next)
+                    fetch_chunk(ring, (c + RING_CHUNKS) % CHUNKS, rows);
                 commit_copies();
             });
             tiles = next;
