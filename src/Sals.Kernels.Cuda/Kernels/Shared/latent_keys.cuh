@@ -153,6 +153,8 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 #pragma unroll
         for (int s = 0; s < CHUNK_STEPS; s++) {
             int step = c * CHUNK_STEPS + s, block = step / 4 * BASIS_BLOCK_BYTES, piece = step % 4 * 2;
+            if constexpr (!SHARED)
+                asm volatile("" : "+r"(g));  // or all addresses of a pass are kept, more than there are registers
 #pragma unroll
             for (int j = 0; j < DH / 8; j += 2) {
                 u32 b[4];  // columns 8 j.., coordinates 0..7 and 8..15, then columns 8 (j + 1)..
@@ -163,7 +165,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 #pragma unroll
                     for (int i = 0; i < 4; i++) {
                         int row = (j + (i >> 1)) * 8 + g;
-                        b[i] = __ldg((const u32*)(basis + (u32)(block + row * 128 + (((piece + (i & 1)) ^ (row & 7)) << 4) + t * 4)));
+                        b[i] = __ldg((const u32*)(basis + block + row * 128 + (((piece + (i & 1)) ^ (row & 7)) << 4)) + t);
                     }
                 }
 

@@ -82,8 +82,6 @@ constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that difference
 constexpr int PIECE = LANE_CHANNELS + 4;
 constexpr int PARTS_BYTES = 4 * G * (8 * PIECE * 4 + 8);
 
-// Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
-// take the most tiles, where all their operands are close.
 // one item of the block's KV head
 struct Task {
     int entry, row, item, length;
@@ -94,6 +92,8 @@ struct Task {
 
 constexpr int TASKS = 16;  // of a warpgroup, looked up at once
 constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
+// Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
+// take the most tiles, where all their operands are close.
 constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
 #if __CUDA_ARCH__ >= 900
 constexpr int FEW_GROUPS = 2, MOST_GROUPS = BASIS_FITS ? 3 : 2;
