@@ -1,0 +1,65 @@
+// Exact tokens: a warp takes a page of keys and values from memory to registers. Included by sparse_attend.cu.
+#pragma once
+#include "attend_state.cuh"
+
+// K rows of tokens g and g + 8 of a page, as the scores' right operand.
+struct ExactKeys {
+    u32 pair[2][DH / 8][2];
+};
+
+// Tokens of a page from `first` on, [PAGE_SIZE, HK, DH]; those behind the last repeat it, so that nothing else is read.
+__device__ __forceinline__ void load_keys(ExactKeys& keys, const u16* page, int first, int count) {
+    int g = threadIdx.x >> 2 & 7;
+#pragma unroll
+    for (int n = 0; n < 2; n++) {
+        const u16* row = page + (i64)min(first + n * 8 + g, count - 1) * (HK * DH);
+#pragma unroll
+        for (int k = 0; k < DH / 16; k += 2) {
+            uint4 v = load_stream(row + channel_of(2 * k));
+            keys.pair[n][k][0] = v.x, keys.pair[n][k][1] = v.y, keys.pair[n][k + 1][0] = v.z, keys.pair[n][k + 1][1] = v.w;
+        }
+    }
+}
+
+__device__ __forceinline__ void load_values(WholeValues& values, const u16* page, int first, int count) {
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        load_whole(values, i, page + (i64)min(first + lane_token(i), count - 1) * (HK * DH));
+}
+
+// A run: each warp one page of exact keys and values, 16 tokens at a time.
+__device__ __forceinline__ void attend_run(const Args& args, const Task& task, int kv_head, float* parts) {
+    int warp = threadIdx.x >> 5 & 3, sinks = sink_count(task.length), nth = task.item * ATTEND_RUN_PAGES + warp;
+    int index = sinks > 0 ? (nth == 0 ? 0 : latent_pages(task.length) + nth - 1) : latent_pages(task.length) + nth;
+    int count = sinks > 0 && nth == 0 ? sinks : min(max(task.length - index * PAGE_SIZE, 0), PAGE_SIZE);
+    State state;
+    clear(state);
+    if (count > 0) {
+        u32 id = args.hot_table[(i64)args.slot[task.row] * MAXP + index];
+        const u16* key_page = key_plane((u8*)args.pages, id, args.hot_offset) + kv_head * DH;
+        const u16* value_page = key_page + PAGE_SIZE * HK * DH;
+        Query query;
+        load_query(query, args, task.row, kv_head);
+        ExactKeys keys;
+        WholeValues values;
+#pragma unroll 1
+        for (int first = 0; first < count; first += 16) {
+            // no further ahead: registers for three warpgroups a block are worth more
+            load_keys(keys, key_page, first, count);
+            load_values(values, value_page, first, count);
+            float score[2][4], p[2][2];
+#pragma unroll
+            for (int n = 0; n < 2; n++) {
+                score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.f;
+#pragma unroll
+                for (int k = 0; k < DH / 16; k++)
+                    multiply_add(score[n], query.pair[k][0], 0, query.pair[k][1], 0, keys.pair[n][k][0], keys.pair[n][k][1]);
+            }
+
+            soften<false>(state, score, p, count - first, args.scale);
+            weigh_whole<false>(state.o, values, narrow2(p[0][0], p[0][1]), narrow2(p[1][0], p[1][1]));
+        }
+    }
+
+    finish(args, task, kv_head, parts, state);
+}
