@@ -51,7 +51,7 @@ constexpr int D = HK * DH;
 constexpr int HALF = DH / 2;
 constexpr int TOGETHER = D <= 768 ? 8 : D <= 1024 ? 6 : D <= 2048 ? 3 : 1;  // bands at a time
 
-extern "C" __global__ void __launch_bounds__(256) band_queries(const __grid_constant__ Args args) {
+extern "C" __global__ void __launch_bounds__(256, 1) band_queries(const __grid_constant__ Args args) {
     __shared__ float summed[D];
     __shared__ __align__(16) float turned[TOGETHER][D];
     int row = blockIdx.y, position = args.position[row], lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
