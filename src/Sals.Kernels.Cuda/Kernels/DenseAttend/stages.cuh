@@ -10,10 +10,10 @@ constexpr int STAGES = KV_INT8 ? 5 : 3, BLOCKS = 2;
 constexpr int TOKENS = 16;  // tokens of a stage
 constexpr int ROW_BYTES = KV_INT8 ? DH : DH * 2;
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
-constexpr int PEAKS = 2 * PLANE_BYTES;                               // behind K and V those of int8 codes, K's first
+constexpr int PEAKS = 2 * PLANE_BYTES;  // behind K and V those of int8 codes, K's first
 constexpr int STAGE_BYTES = PEAKS + (KV_INT8 ? 2 * TOKENS * 2 : 0);
-constexpr int GIVEN = 3;                                             // items of a block that are its own from the start; the others it claims
-constexpr int TASKS = 8;                                             // items of which a block holds the tasks
+constexpr int GIVEN = 3;  // items of a block that are its own from the start; the others it claims
+constexpr int TASKS = 8;  // items of which a block holds the tasks
 
 // 16-byte pieces are permuted within a row (of 64 bytes: two rows) so that eight rows of one column lie in different banks
 __device__ __forceinline__ u32 piece(int row, int column) {

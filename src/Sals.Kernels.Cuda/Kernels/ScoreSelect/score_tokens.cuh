@@ -167,7 +167,8 @@ __device__ __forceinline__ void load_band(const Args& args, Shared& shared, int 
 
     query.band = band;
     // all lanes write the same
-    shared.band[threadIdx.x / 32] = make_float2(finite ? __fdiv_rn(__uint_as_float(largest), QUERY_RANGE) : 0.f, args.band_biases[row * BANDS + band]);
+    shared.band[threadIdx.x / 32] =
+        make_float2(finite ? __fdiv_rn(__uint_as_float(largest), QUERY_RANGE) : 0.f, args.band_biases[row * BANDS + band]);
     __syncwarp();
 }
 #else

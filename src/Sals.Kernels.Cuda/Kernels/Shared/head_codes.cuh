@@ -14,8 +14,12 @@ struct CodePlanes {
     u16* peaks;  // [2, HK, P]
     __device__ __forceinline__ CodePlanes(u8* arena, u32 page, u32 layer_offset, u32 peak_offset)
         : codes(arena + (u64)page * PAGE_UNIT + layer_offset), peaks((u16*)(arena + (u64)page * PAGE_UNIT + peak_offset)) {}
-    __device__ __forceinline__ u8* row(int is_value, int token, int head) const { return codes + ((is_value * PAGE_SIZE + token) * HK + head) * DH; }
-    __device__ __forceinline__ u16* peak(int is_value, int token, int head) const { return peaks + (is_value * HK + head) * PAGE_SIZE + token; }
+    __device__ __forceinline__ u8* row(int is_value, int token, int head) const {
+        return codes + ((is_value * PAGE_SIZE + token) * HK + head) * DH;
+    }
+    __device__ __forceinline__ u16* peak(int is_value, int token, int head) const {
+        return peaks + (is_value * HK + head) * PAGE_SIZE + token;
+    }
 };
 
 // The peak of a head that a warp holds, of each lane's largest |x| as bf16 bits without sign: as integers they order as their numbers do, NaN last.

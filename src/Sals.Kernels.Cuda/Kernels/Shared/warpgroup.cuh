@@ -92,8 +92,8 @@ __device__ __forceinline__ void wg_multiply_add_rows_half(float (&d)[16][4], con
         "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%6"
         "1,%62,%63"
         "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7),
-          WG_ROW(d, 8), WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
+        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7), WG_ROW(d, 8),
+          WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
@@ -105,8 +105,8 @@ __device__ __forceinline__ void wg_multiply_add_rows_bf16(float (&d)[16][4], con
         "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%6"
         "1,%62,%63"
         "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7),
-          WG_ROW(d, 8), WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
+        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7), WG_ROW(d, 8),
+          WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 

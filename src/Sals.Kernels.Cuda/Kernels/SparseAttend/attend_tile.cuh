@@ -39,8 +39,8 @@ __device__ __forceinline__ float4 turn_by(const u64* turns, u32 position) {
 
 // A tile of 64 selected tokens; tokens: the warp's sixteen. ahead(c): see rebuild_keys.
 template <typename Ahead>
-__device__ __forceinline__ void attend_tile(const Args& args, const Task& task, int kv_head, const Token* tokens, const Common& common, u32 ring,
-                                            u32 basis, float* parts, Ahead ahead) {
+__device__ __forceinline__ void attend_tile(const Args& args, const Task& task, int kv_head, const Token* tokens, const Common& common,
+                                            u32 ring, u32 basis, float* parts, Ahead ahead) {
     int lane = threadIdx.x & 31, g = lane >> 2, warp = threadIdx.x >> 5 & 3;
     Keys keys;
     begin_keys(keys, common.first_keys);

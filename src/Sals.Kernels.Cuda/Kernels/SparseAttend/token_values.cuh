@@ -103,7 +103,7 @@ __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& value
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         u32 pair = low_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
-        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scale[i]) : "r"(pair), "r"(0x2c002c00u));  // VALUE_SHRINK
+        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scale[i]) : "r"(pair), "r"(0x2c002c00u));     // VALUE_SHRINK
         asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(back[i]) : "r"(scale[i]), "r"(0xe400e400u));  // -1024
         zero[i] = high_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
 #pragma unroll
