@@ -55,7 +55,6 @@ public class EveryKernelTests
             Assert.NotEmpty(compiled[i].Resources);
             foreach (var kernel in compiled[i].Resources)
             {
-                TestContext.Current.SendDiagnosticMessage("{0} {1} {2}", architecture, programs[i].Source.Name, kernel);
                 Assert.True(
                     kernel.StackBytes == 0 && kernel.SpillBytes == 0,
                     $"{kernel.Name} for {architecture} uses {kernel.StackBytes} bytes of local memory and spills {kernel.SpillBytes}; "
