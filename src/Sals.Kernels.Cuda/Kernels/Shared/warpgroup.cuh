@@ -84,48 +84,31 @@ __device__ __forceinline__ void wg_multiply_add(float (&d)[8][4], u32 a0, u32 a1
 
 #define WG_ROW(d, j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
 
-// d[64, 128] += a[64, 16] b[128, 16]^T of fp16; a in registers as multiply_add has it, b in shared memory, its 16 columns contiguous
-__device__ __forceinline__ void wg_multiply_add_rows_half(float (&d)[16][4], const u32 (&a)[4], u64 b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%6"
-        "1,%62,%63"
-        "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7), WG_ROW(d, 8),
-          WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
-// d[64, 128] += a[64, 16] b[128, 16]^T of bf16; a in registers as multiply_add has it, b in shared memory, its 16 columns contiguous
-__device__ __forceinline__ void wg_multiply_add_rows_bf16(float (&d)[16][4], const u32 (&a)[4], u64 b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%6"
-        "1,%62,%63"
-        "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7), WG_ROW(d, 8),
-          WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
-// d[64, 64] += a[64, 16] b[64, 16]^T of fp16; a in registers as multiply_add has it, b in shared memory, its 16 columns contiguous
-__device__ __forceinline__ void wg_multiply_add_rows_half(float (&d)[8][4], const u32 (&a)[4], u64 b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-        "}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-
-// d[64, 64] += a[64, 16] b[64, 16]^T of bf16; a in registers as multiply_add has it, b in shared memory, its 16 columns contiguous
-__device__ __forceinline__ void wg_multiply_add_rows_bf16(float (&d)[8][4], const u32 (&a)[4], u64 b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-        "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-        "}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
-        : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7)
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
+// d[64, 128] or [64, 64] += a[64, 16] b[.., 16]^T of fp16 or bf16; a in registers as multiply_add has it, b in shared memory, its 16 columns contiguous
+#define WG_MULTIPLY_ADD_ROWS_128(NAME, KIND)                                                                                         \
+    __device__ __forceinline__ void NAME(float(&d)[16][4], const u32(&a)[4], u64 b) {                                                \
+        asm volatile(                                                                                                                \
+            "wgmma.mma_async.sync.aligned.m64n128k16.f32." KIND "." KIND                                                             \
+            " {"                                                                                                                     \
+            "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31," \
+            "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%6" \
+            "1,%62,%63"                                                                                                              \
+            "}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"                                                                                 \
+            : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7),        \
+              WG_ROW(d, 8), WG_ROW(d, 9), WG_ROW(d, 10), WG_ROW(d, 11), WG_ROW(d, 12), WG_ROW(d, 13), WG_ROW(d, 14), WG_ROW(d, 15)   \
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                   \
+    }
+#define WG_MULTIPLY_ADD_ROWS_64(NAME, KIND)                                                                                         \
+    __device__ __forceinline__ void NAME(float(&d)[8][4], const u32(&a)[4], u64 b) {                                                \
+        asm volatile(                                                                                                               \
+            "wgmma.mma_async.sync.aligned.m64n64k16.f32." KIND "." KIND                                                             \
+            " {"                                                                                                                    \
+            "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31" \
+            "}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"                                                                                \
+            : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3), WG_ROW(d, 4), WG_ROW(d, 5), WG_ROW(d, 6), WG_ROW(d, 7)        \
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                                                  \
+    }
+WG_MULTIPLY_ADD_ROWS_128(wg_multiply_add_rows_half, "f16")
+WG_MULTIPLY_ADD_ROWS_128(wg_multiply_add_rows_bf16, "bf16")
+WG_MULTIPLY_ADD_ROWS_64(wg_multiply_add_rows_half, "f16")
+WG_MULTIPLY_ADD_ROWS_64(wg_multiply_add_rows_bf16, "bf16")

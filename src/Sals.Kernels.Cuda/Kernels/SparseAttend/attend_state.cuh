@@ -1,6 +1,9 @@
 // A warp's attention to 16 tokens at a time, and how the four warps of an item leave their result. Included by sparse_attend.cu.
 #pragma once
 
+// A barrier of the four warps of warpgroup `group`; barrier 0 is the block's.
+__device__ __forceinline__ void sync_group(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+
 // What a warp knows of the query heads after some tokens: maximum m (base 2), this lane's share of the sum l, and the weighed values.
 struct State {
     Weighed o;
@@ -74,7 +77,7 @@ __device__ __forceinline__ void finish(const Args& args, const Task& task, int k
     float2* parts_ml = (float2*)(parts + 4 * G * 8 * PIECE);
     float l = state.l + __shfl_xor_sync(FULL_MASK, state.l, 1);
     l += __shfl_xor_sync(FULL_MASK, l, 2);
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");  // the item before has been read
+    sync_group(group);  // the item before has been read
 #pragma unroll
     for (int e = 0; e < 2; e++) {
         if (t * 2 + e < G) {
@@ -87,7 +90,7 @@ __device__ __forceinline__ void finish(const Args& args, const Task& task, int k
 
     if (t == 0 && g < G)
         parts_ml[warp * G + g] = make_float2(state.m, l);
-    asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+    sync_group(group);
     int d = lane * 4;
     for (int head = warp; head < G && d < DH; head += 4) {
         float2 ml[4];

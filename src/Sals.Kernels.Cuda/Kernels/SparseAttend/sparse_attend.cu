@@ -150,7 +150,6 @@ __device__ __forceinline__ void attend(const Args& args) {
         if (warp == 0 && some)
             tasks[lane] = task;
     };
-    auto sync_group = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
     look_up(slot);
     bool wants_basis = __syncthreads_or(tiles != 0 || slot + TASKS * slots < entries), ready = false;
     if (BASIS_FITS && wants_basis)
@@ -184,7 +183,7 @@ __device__ __forceinline__ void attend(const Args& args) {
             }
         }
 
-        sync_group();
+        sync_group(group);
         auto tokens_of = [&](u32 some) { return tokens + (__ffs(some) - 1) * ATTEND_TILE + warp * 16; };
         LatentRows rows;
         if (tiles) {
@@ -226,9 +225,9 @@ __device__ __forceinline__ void attend(const Args& args) {
         first += TASKS * slots;
         if (first >= entries)
             break;
-        sync_group();  // the tasks before have been read
+        sync_group(group);  // the tasks before have been read
         look_up(first);
-        sync_group();
+        sync_group(group);
     }
 }
 
