@@ -13,7 +13,7 @@ public readonly record struct CalibrationProgress(string Stage, int Done, int To
 
 /// <summary>
 /// Text → key statistics → bases (paper section 3, offline calibration): the joint second moment of each layer's keys before rope over all KV heads, its
-/// eigenvectors by descending eigenvalue; and the same for the centred covariance. All sums and eigenvectors in double, in a fixed order.
+/// eigenvectors by descending eigenvalue; and the same for the centred covariance; or those of its diagonal blocks, one for each group of heads. All sums and eigenvectors in double, in a fixed order.
 /// </summary>
 /// <remarks>
 /// Resumable: the sums are saved after every few sequences, each layer's result when it is done, all atomically. A run that was
@@ -35,19 +35,23 @@ public sealed class Calibrator
 
     /// <param name="modelFingerprint">Of the backend's weights.</param>
     /// <param name="rank">Vectors kept per layer: the largest rank that will be asked for, 1..D.</param>
-    /// <param name="stateFolder">Where the state lies until the end; the next run with the same text, model and rank goes on from it.</param>
-    public Calibrator(ICalibrationBackend backend, ModelConfig model, string modelFingerprint, CalibrationText text, int rank, string stateFolder)
+    /// <param name="stateFolder">Where the state lies until the end; the next run with the same text, model, rank and groups goes on from it.</param>
+    /// <param name="groups">N, groups of consecutive KV heads with a basis of their own; divides HK and <paramref name="rank"/>.</param>
+    public Calibrator(ICalibrationBackend backend, ModelConfig model, string modelFingerprint, CalibrationText text, int rank, string stateFolder, int groups = 1)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(rank, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(rank, model.KeyWidth);
+        ArgumentOutOfRangeException.ThrowIfLessThan(groups, 1);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(model.KeyValueHeadCount % groups, 0, nameof(groups));
+        ArgumentOutOfRangeException.ThrowIfNotEqual(rank % groups, 0, nameof(rank));
         (_backend, _model, _text, _rank, _stateFolder) = (backend, model, text, rank, stateFolder);
-        _origin = new LatentBasisOrigin(modelFingerprint, text.Fingerprint, text.TokenCount);
+        _origin = new LatentBasisOrigin(modelFingerprint, text.Fingerprint, text.TokenCount, groups);
     }
 
     /// <summary>Time between two saves of the sums.</summary>
     public TimeSpan SaveInterval { get; init; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>Ranks for which bases are made for queries as well (<see cref="WeightedBasis"/>); needs a backend that shows queries.</summary>
+    /// <summary>Ranks, multiples of the groups, for which bases are made for queries as well (<see cref="WeightedBasis"/>); needs a backend that shows queries.</summary>
     public IReadOnlyList<int> WeightedRanks { get; init; } = [];
 
     /// <summary>Told after every sequence and layer.</summary>
@@ -93,7 +97,7 @@ public sealed class Calibrator
         {
             stop.ThrowIfCancellationRequested();
             var (covariance, mean) = (keys.Covariance(layer, centred: true), keys.Mean(layer));
-            layers[layer] = layers[layer] with { Weighted = [.. WeightedRanks.Select(rank => WeightedBasis.Of(covariance, mean, queries, layer, _model, rope, rank, span))] };
+            layers[layer] = layers[layer] with { Weighted = [.. WeightedRanks.Select(rank => WeightedBasis.Of(covariance, mean, queries, layer, _model, rope, rank, span, _origin.Groups))] };
             Progress?.Invoke(new CalibrationProgress("bases for queries", layer + 1, layers.Length));
         }
     }
@@ -156,7 +160,7 @@ public sealed class Calibrator
         [SequenceKey] = next.ToString(CultureInfo.InvariantCulture),
     });
 
-    /// <summary>The layer as an earlier run left it; null when there is none for the same text, model and rank.</summary>
+    /// <summary>The layer as an earlier run left it; null when there is none for the same text, model, rank and groups.</summary>
     private CalibratedLayer? Resume(int layer)
     {
         if (!File.Exists(LayerFile(layer)))
@@ -183,12 +187,44 @@ public sealed class Calibrator
     /// <param name="remaining">[D], mean of what is projected.</param>
     private (LatentBasisLayer Basis, float[] Spectrum) Basis(double[] covariance, double[] subtracted, double[] remaining)
     {
+        int width = _model.KeyWidth, block = width / _origin.Groups, share = _rank / _origin.Groups;
+        float[] spectrum = new float[width], vectors = new float[_rank * width], eigenvalues = new float[_rank], latentMean = new float[_rank];
+        for (var group = 0; group < _origin.Groups; group++)
+        {
+            var first = group * block;
+            var eigen = _backend.Decompose(Block(covariance, first, block), block);
+            for (var i = 0; i < block; i++)
+            {
+                spectrum[first + i] = (float)Math.Max(0, eigen.Values[i]);
+            }
+
+            for (var n = 0; n < share; n++)
+            {
+                var at = (group * share) + n;
+                TensorPrimitives.ConvertTruncating<double, float>(eigen.Vector(n), vectors.AsSpan((at * width) + first, block));
+                eigenvalues[at] = spectrum[first + n];
+                latentMean[at] = (float)TensorPrimitives.Dot(eigen.Vector(n), remaining.AsSpan(first, block));
+            }
+        }
+
+        return (new LatentBasisLayer(vectors, [.. subtracted.Select(x => (float)x)], eigenvalues, latentMean), spectrum);
+    }
+
+    /// <summary>Rows and columns [first, first + size) of a matrix [D, D].</summary>
+    private double[] Block(double[] matrix, int first, int size)
+    {
         var width = _model.KeyWidth;
-        var eigen = _backend.Decompose(covariance, width);
-        float[] spectrum = [.. eigen.Values.Select(v => (float)Math.Max(0, v))];
-        float[] latentMean = [.. Enumerable.Range(0, _rank).Select(i => (float)TensorPrimitives.Dot(eigen.Vector(i), remaining))];
-        var vectors = new float[_rank * width];
-        TensorPrimitives.ConvertTruncating<double, float>(eigen.Vectors.AsSpan(0, vectors.Length), vectors);
-        return (new LatentBasisLayer(vectors, [.. subtracted.Select(x => (float)x)], spectrum[.._rank], latentMean), spectrum);
+        if (size == width)
+        {
+            return matrix;
+        }
+
+        var block = new double[size * size];
+        for (var row = 0; row < size; row++)
+        {
+            matrix.AsSpan(((first + row) * width) + first, size).CopyTo(block.AsSpan(row * size));
+        }
+
+        return block;
     }
 }

@@ -3,7 +3,7 @@ namespace Sals.Engine.Latent;
 /// <summary>
 /// The projection of one layer: latent = P (key - mean), key ~ U latent + mean, keys taken before rope (after bias and k_norm), all KV heads side by
 /// side. Columns of U are orthonormal eigenvectors of the keys' second moment (or covariance when centred), largest eigenvalue first, and P = U^T (paper section 3,
-/// joint low-rank projection; stored transposed, one eigenvector a row); or U and P are two matrices with P U = 1 (<see cref="WeightedBasis"/>).
+/// joint low-rank projection; stored transposed, one eigenvector a row); of several groups of heads each has its own, and zeros in the others' channels; or U and P are two matrices with P U = 1 (<see cref="WeightedBasis"/>).
 /// </summary>
 public sealed class LatentBasisLayer
 {
@@ -13,7 +13,7 @@ public sealed class LatentBasisLayer
 
     /// <param name="vectors">[R, D], row i = column i of U.</param>
     /// <param name="mean">[D], zeros for a basis that is not centred.</param>
-    /// <param name="eigenvalues">[R], mean square of each latent coordinate; descending.</param>
+    /// <param name="eigenvalues">[R], mean square of each latent coordinate; descending in a group.</param>
     /// <param name="latentMean">[R], mean of each latent coordinate.</param>
     /// <param name="projection">[R, D], P where it is not U^T.</param>
     public LatentBasisLayer(float[] vectors, float[] mean, float[] eigenvalues, float[] latentMean, float[]? projection = null)

@@ -34,6 +34,15 @@ public sealed record LatentSpec
     /// <summary>RS, leading latent coordinates that scoring reads; 1..R.</summary>
     public int ScoreRank { get; init; }
 
+    /// <summary>
+    /// N, groups of consecutive KV heads with a basis of their own: each keeps R / N coordinates of its own channels, RS / N of them scored, so the joint basis is block
+    /// diagonal. Divides HK, R and RS; 1 = all heads share one basis, as in the paper.
+    /// </summary>
+    public int BasisGroups { get; init; } = 1;
+
+    /// <summary>Latent coordinates of one group.</summary>
+    public int GroupRank => Rank / BasisGroups;
+
     /// <summary>First tokens of a sequence, always attended exactly; 0..64, so that hot page 0 holds them all.</summary>
     public int SinkTokens { get; init; }
 
@@ -76,6 +85,16 @@ public sealed record LatentSpec
     /// <summary>Which directions of the keys are kept.</summary>
     public BasisKind Basis { get; init; }
 
+    /// <summary>
+    /// Where the <paramref name="nth"/> coordinate of a group, the leading first, lies among the R: groups lie one behind the other in either plane, their leading RS / N
+    /// in [0, RS), their rest in [RS, R).
+    /// </summary>
+    public int Coordinate(int group, int nth)
+    {
+        var scored = ScoreRank / BasisGroups;
+        return nth < scored ? (group * scored) + nth : ScoreRank + (group * (GroupRank - scored)) + nth - scored;
+    }
+
     /// <summary>Latent tokens a compressed layer may select in a sequence of <paramref name="length"/> tokens (fewer when there are fewer).</summary>
     public int CriticalCount(int length) => Math.Clamp(length / Sparsity, CriticalMin, CriticalMax);
 
@@ -97,7 +116,7 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} rank={Rank} score_rank={ScoreRank} basis_groups={BasisGroups} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

@@ -29,12 +29,16 @@ public sealed class LatentSpecParser
     /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
     private const int MostScoredCodes = 1024;
 
+    /// <summary>Shares of coordinates are rounded up to a multiple of as many.</summary>
+    private const int CoordinateStep = 16;
+
     private static readonly (string Key, string Meaning)[] Settings =
     [
         ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16; not set = the preset's bytes: twice as many in int8 as in bf16"),
         ("rank", "latent coordinates, instead of rank_ratio"),
         ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
         ("score_rank", "scored coordinates, instead of score_ratio"),
+        ("basis_groups", "consecutive groups of KV heads with a basis of their own, a divisor of the KV heads; each keeps an equal share of rank and score_rank; 1 = one basis for all, as in the paper"),
         ("sink_tokens", "first tokens always attended exactly, 0 to 64"),
         ("recent_tokens", "newest tokens always attended exactly, 1 to 65536"),
         ("critical", "fixed number of selected tokens, instead of the rule"),
@@ -141,8 +145,10 @@ public sealed class LatentSpecParser
         Exclude("critical", "critical_min");
         Exclude("critical", "critical_max");
         var format = Format();
-        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width), 1, width);
-        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank), format.IsCoded() && !_values.ContainsKey("score_ratio") ? MostScoredCodes : int.MaxValue), 1, rank);
+        var groups = Groups();
+        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width, groups), 1, width);
+        var mostScored = format.IsCoded() && !_values.ContainsKey("score_ratio") ? MostScoredCodes / (CoordinateStep * groups) * CoordinateStep * groups : int.MaxValue;
+        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank, groups), mostScored), 1, rank);
         var critical = Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.ContainsKey("sparsity");
         var basis = Kind();
@@ -153,6 +159,7 @@ public sealed class LatentSpecParser
             DenseLayers = Layers(),
             Rank = rank,
             ScoreRank = scoreRank,
+            BasisGroups = groups,
             SinkTokens = Integer("sink_tokens", 16, 0, 64),
             RecentTokens = Integer("recent_tokens", 64, 1, 65536),
             Sparsity = Integer("sparsity", 8, 1, int.MaxValue),
@@ -182,6 +189,14 @@ public sealed class LatentSpecParser
         if (spec.ValueBits != 16 && (spec.ValueGroup % 32 != 0 || _model.KeyWidth % spec.ValueGroup != 0))
         {
             _errors.Add($"--sals value_group={spec.ValueGroup}: expected a multiple of 32 that divides the key width D = {_model.KeyWidth}.");
+        }
+
+        foreach (var (key, value) in new[] { ("rank", spec.Rank), ("score_rank", spec.ScoreRank) })
+        {
+            if (value % spec.BasisGroups != 0)
+            {
+                _errors.Add($"--sals {key}={value}: expected a multiple of basis_groups={spec.BasisGroups}, so that every group keeps as many coordinates.");
+            }
         }
 
         if (spec.CriticalMin > spec.CriticalMax)
@@ -223,8 +238,12 @@ public sealed class LatentSpecParser
         }
     }
 
-    /// <summary>A share of a number of coordinates, rounded up to a multiple of 16, at most all.</summary>
-    public static int RoundedShare(double ratio, int of) => Math.Min(of, ((int)Math.Ceiling(ratio * of) + 15) / 16 * 16);
+    /// <summary>A share of a number of coordinates, rounded up to a multiple of 16 for each group, at most all.</summary>
+    public static int RoundedShare(double ratio, int of, int groups = 1)
+    {
+        var step = CoordinateStep * groups;
+        return Math.Min(of, ((int)Math.Ceiling(ratio * of) + step - 1) / step * step);
+    }
 
     private int Integer(string key, int otherwise, int least, int most)
     {
@@ -242,6 +261,19 @@ public sealed class LatentSpecParser
             ? $"--sals {key}={text}: expected a whole number of at least {least}."
             : $"--sals {key}={text}: expected a whole number from {least} to {most}.");
         return otherwise;
+    }
+
+    // 1 in place of a wrong value, so that what depends on it is not wrong too
+    private int Groups()
+    {
+        var groups = Integer("basis_groups", 1, 1, _model.KeyValueHeadCount);
+        if (_model.KeyValueHeadCount % groups == 0)
+        {
+            return groups;
+        }
+
+        _errors.Add($"--sals basis_groups={groups}: expected a divisor of the model's {_model.KeyValueHeadCount} KV heads.");
+        return 1;
     }
 
     private double Ratio(string key, double otherwise)

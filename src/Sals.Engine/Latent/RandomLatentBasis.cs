@@ -22,11 +22,29 @@ public static class RandomLatentBasis
     private static LatentBasisLayer Layer(LatentSpec spec, int width, Random random)
     {
         var vectors = new float[spec.Rank * width];
+        var block = width / spec.BasisGroups;
+        for (var group = 0; group < spec.BasisGroups; group++)
+        {
+            var own = Orthonormal(spec.GroupRank, block, random);
+            for (var n = 0; n < spec.GroupRank; n++)
+            {
+                own.AsSpan(n * block, block).CopyTo(vectors.AsSpan((spec.Coordinate(group, n) * width) + (group * block)));
+            }
+        }
+
+        var mean = spec.Centred ? Enumerable.Range(0, width).Select(_ => 0.1f * (random.NextSingle() - 0.5f)).ToArray() : new float[width];
+        return new LatentBasisLayer(vectors, mean, [.. Enumerable.Repeat(1f, spec.Rank)], new float[spec.Rank]);
+    }
+
+    /// <summary>[rank, width], rank &lt;= width.</summary>
+    private static float[] Orthonormal(int rank, int width, Random random)
+    {
+        var vectors = new float[rank * width];
         var block = 1 << BitOperations.TrailingZeroCount(width);
         var signs = Enumerable.Range(0, width).Select(_ => random.Next(2) == 0 ? 1f : -1f).ToArray();
         var rows = Enumerable.Range(0, width).ToArray();
         random.Shuffle(rows);
-        for (var i = 0; i < spec.Rank; i++)
+        for (var i = 0; i < rank; i++)
         {
             // row of the block-diagonal Hadamard matrix: the sign is the parity of the common bits
             var (first, row) = (rows[i] / block * block, rows[i] % block);
@@ -42,8 +60,7 @@ public static class RandomLatentBasis
             Mix(vectors, width, random);
         }
 
-        var mean = spec.Centred ? Enumerable.Range(0, width).Select(_ => 0.1f * (random.NextSingle() - 0.5f)).ToArray() : new float[width];
-        return new LatentBasisLayer(vectors, mean, [.. Enumerable.Repeat(1f, spec.Rank)], new float[spec.Rank]);
+        return vectors;
     }
 
     /// <summary>x - 2 (x . v) v for some random directions v of length 1.</summary>

@@ -22,11 +22,36 @@ public static class WeightedBasis
     /// <param name="mean">[D]</param>
     /// <param name="rank">R of the spec that will use it; bases of other ranks differ.</param>
     /// <param name="span">Tokens over which distances are spread: the length that was calibrated with.</param>
-    public static LatentBasisLayer Of(double[] covariance, double[] mean, QueryMoments queries, int layer, ModelConfig model, RopeTable rope, int rank, int span)
+    /// <param name="groups">Groups of KV heads with a basis of their own; coordinates come group after group.</param>
+    public static LatentBasisLayer Of(
+        double[] covariance, double[] mean, QueryMoments queries, int layer, ModelConfig model, RopeTable rope, int rank, int span, int groups = 1)
     {
-        var width = model.KeyWidth;
-        var keys = Square(covariance, width);
-        var (root, inverse) = Roots(SeenErrors(queries, layer, model, rope, span), Floor);
+        int width = model.KeyWidth, block = width / groups, share = rank / groups;
+        Matrix<double> keys = Square(covariance, width), errors = SeenErrors(queries, layer, model, rope, span), scores = Square(queries.Summed(layer), width);
+        float[] vectors = new float[rank * width], projection = new float[rank * width];
+        for (var group = 0; group < groups; group++)
+        {
+            var first = group * block;
+            Matrix<double> Own(Matrix<double> joint) => joint.SubMatrix(first, block, first, block);
+            var (reconstruct, project) = Block(Own(keys), Own(errors), Own(scores), share);
+            for (var n = 0; n < share; n++)
+            {
+                for (var d = 0; d < block; d++)
+                {
+                    var at = (((group * share) + n) * width) + first + d;
+                    (vectors[at], projection[at]) = ((float)reconstruct[d, n], (float)project[n, d]);
+                }
+            }
+        }
+
+        return new LatentBasisLayer(vectors, [.. mean.Select(value => (float)value)], [.. Enumerable.Repeat(1f, rank)], new float[rank], projection);
+    }
+
+    /// <summary>B [channels, rank] and P [rank, channels] of one group.</summary>
+    private static (Matrix<double> Reconstruct, Matrix<double> Project) Block(Matrix<double> keys, Matrix<double> errors, Matrix<double> queries, int rank)
+    {
+        var width = keys.RowCount;
+        var (root, inverse) = Roots(errors, Floor);
         var seen = SymmetricEigen.Of(Symmetric(root * keys * root), width);
         var directions = Rows(seen.Vectors, rank, width);
         var project = directions * root;
@@ -34,12 +59,9 @@ public static class WeightedBasis
 
         // z has covariance diag(seen); the best RS coordinates of the score s . B z are the leading eigenvectors of L^1/2 B^T C_s B L^1/2
         var scale = DenseMatrix.CreateDiagonal(rank, rank, i => Math.Sqrt(Math.Max(seen.Values[i], 1e-12 * seen.Values[0])));
-        var scores = scale * (reconstruct.Transpose() * Square(queries.Summed(layer), width) * reconstruct) * scale;
+        var scores = scale * (reconstruct.Transpose() * queries * reconstruct) * scale;
         var turn = Rows(SymmetricEigen.Of(Symmetric(scores), rank).Vectors, rank, rank);
-        project = turn * scale.Inverse() * project;
-        reconstruct = reconstruct * scale * turn.Transpose();
-        return new LatentBasisLayer(
-            Floats(reconstruct.Transpose()), [.. mean.Select(value => (float)value)], [.. Enumerable.Repeat(1f, rank)], new float[rank], Floats(project));
+        return (reconstruct * scale * turn.Transpose(), turn * scale.Inverse() * project);
     }
 
     /// <summary>Block-diagonal [D, D]: for every KV head the sum over its query heads of E[R q q^T R^T], R rope's rotation at a distance.</summary>
@@ -103,6 +125,4 @@ public static class WeightedBasis
     private static Matrix<double> Rows(double[] values, int rows, int columns) => DenseMatrix.OfColumnMajor(columns, rows, values.AsSpan(0, rows * columns).ToArray()).Transpose();
 
     private static double[] Symmetric(Matrix<double> matrix) => ((matrix + matrix.Transpose()) / 2).ToRowMajorArray();
-
-    private static float[] Floats(Matrix<double> matrix) => [.. matrix.ToRowMajorArray().Select(value => (float)value)];
 }

@@ -32,17 +32,22 @@ public static class CalibrateCommand
         var sequences = new Option<int>("--sequences") { HelpName = "N", DefaultValueFactory = _ => 512, Description = "Sequences to run; fewer when the text has fewer." };
         var length = new Option<int>("--length") { HelpName = "N", DefaultValueFactory = _ => 4096, Description = "Tokens of a sequence; at most the model's longest." };
         var ranks = new Option<string>("--ranks") { HelpName = "LIST", DefaultValueFactory = _ => "0.5,0.25", Description = "Shares of the key width the file must serve." };
+        var groups = new Option<int>("--basis-groups")
+        {
+            HelpName = "N", DefaultValueFactory = _ => 1, Description = "Groups of consecutive KV heads with a basis of their own, for basis_groups=N; a divisor of the model's KV heads.",
+        };
         var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder." };
         var device = new Option<DeviceChoice>("--device") { HelpName = "auto|cpu|cuda", DefaultValueFactory = _ => DeviceChoice.Auto, Description = "Where; auto takes a GPU that serves the model." };
-        var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, output, device };
+        var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, groups, output, device };
         sequences.Validators.Add(AtLeast(1));
         length.Validators.Add(AtLeast(16));
+        groups.Validators.Add(AtLeast(1));
         command.SetAction((parsed, stop) => Task.Run(() =>
         {
             try
             {
                 return Run(
-                    parsed.GetValue(model), parsed.GetValue(data)!, parsed.GetValue(sequences), parsed.GetValue(length), parsed.GetValue(ranks)!, parsed.GetValue(output),
+                    parsed.GetValue(model), parsed.GetValue(data)!, parsed.GetValue(sequences), parsed.GetValue(length), parsed.GetValue(ranks)!, parsed.GetValue(groups), parsed.GetValue(output),
                     parsed.GetValue(device), AnsiConsole.Console, stop);
             }
             catch (Exception e) when (e is ModelLoadException or TokenizerException or LatentBasisException or SettingException or CudaException or IOException or UnauthorizedAccessException or ArgumentException)
@@ -54,18 +59,23 @@ public static class CalibrateCommand
         return command;
     }
 
-    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, string? output, DeviceChoice choice, IAnsiConsole console, CancellationToken stop)
+    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, int groups, string? output, DeviceChoice choice, IAnsiConsole console, CancellationToken stop)
     {
         var path = ModelLocator.ForThisProcess.Locate(name);
         using var folder = ModelFolder.Open(path);
         var config = folder.Config;
+        if (config.KeyValueHeadCount % groups != 0)
+        {
+            throw new ArgumentException($"--basis-groups {groups}: expected a divisor of the model's {config.KeyValueHeadCount} KV heads.");
+        }
+
         length = Math.Min(length, config.MaxModelLength);
         var text = CalibrationText.Cut(data.Select(f => File.ReadAllText(f.FullName)), TokenizerLoader.Open(path), count, length);
         var fingerprint = ModelFingerprint.Of(folder.Weights);
         var file = Path.GetFullPath(output ?? Path.Combine(path, CacheSettings.BasisName));
-        var rank = Ranks(ranks).Max(share => LatentSpecParser.RoundedShare(share, config.KeyWidth));
+        var rank = Ranks(ranks).Max(share => LatentSpecParser.RoundedShare(share, config.KeyWidth, groups));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{text.Sequences.Count} sequences of {length:#,0} tokens, {config.LayerCount} layers of key width {config.KeyWidth}, rank {rank}; model {fingerprint}, data {text.Fingerprint}"));
+            $"{text.Sequences.Count} sequences of {length:#,0} tokens, {config.LayerCount} layers of key width {config.KeyWidth}, rank {rank}{(groups == 1 ? "" : $" in {groups} groups")}; model {fingerprint}, data {text.Fingerprint}"));
         if (text.Sequences.Count < count)
         {
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"The text holds {text.Sequences.Count} sequences, not the {count} asked for."));
@@ -73,7 +83,7 @@ public static class CalibrateCommand
 
         var device = DevicePlan.For(SalsOptions.Default with { Device = choice, KvCache = "dense", MaxSequences = 1 }, config, NativeLibraries.Probe);
         Console.WriteLine(device.Note ?? $"Device: {device.Gpu?.Name ?? "cpu"}");
-        int[] weighted = device.Gpu is null ? [.. Ranks(ranks).Where(share => share < 1).Select(share => LatentSpecParser.RoundedShare(share, config.KeyWidth)).Distinct()] : [];
+        int[] weighted = device.Gpu is null ? [.. Ranks(ranks).Where(share => share < 1).Select(share => LatentSpecParser.RoundedShare(share, config.KeyWidth, groups)).Distinct()] : [];
         using var backend = CalibrationBackend.Open(folder, device, length);
         var watch = Stopwatch.StartNew();
         try
@@ -113,7 +123,7 @@ public static class CalibrateCommand
         return 0;
 
         void Calibrate(Action<CalibrationProgress> progress) =>
-            new Calibrator(backend, config, fingerprint, text, rank, $"{file}.state") { Progress = progress, WeightedRanks = weighted }.Run(file, TimeProvider.System, stop);
+            new Calibrator(backend, config, fingerprint, text, rank, $"{file}.state", groups) { Progress = progress, WeightedRanks = weighted }.Run(file, TimeProvider.System, stop);
     }
 
     private static double[] Ranks(string list) =>

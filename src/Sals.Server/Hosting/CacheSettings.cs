@@ -61,7 +61,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     private static LatentBasis Made(
         LatentSpec spec, ModelFolder folder, string fingerprint, Tokenizer? tokenizer, StartCalibration calibration, string command, Action<string> say)
     {
-        var file = calibration.FileOf(fingerprint);
+        var file = calibration.FileOf(fingerprint, spec.BasisGroups);
         if (File.Exists(file))
         {
             try
@@ -79,8 +79,8 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
             throw new SettingException($"--kv-cache {spec.Name}: there is no basis, and without a tokenizer (--skip-tokenizer-init) none can be made; make one with: {command}");
         }
 
-        var usual = LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, folder.Config.KeyWidth);
-        calibration.Run(folder, fingerprint, tokenizer, Math.Max(spec.Rank, usual), command, say);
+        var usual = LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, folder.Config.KeyWidth, spec.BasisGroups);
+        calibration.Run(folder, fingerprint, tokenizer, Math.Max(spec.Rank, usual), spec.BasisGroups, command, say);
         return LatentBasisFile.Read(file, spec, folder.Config, fingerprint);
     }
 
@@ -90,9 +90,10 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     private static string Command(SalsOptions options, LatentSpec? spec, ModelConfig? config)
     {
         var model = options.Model is null ? "" : $" --model {options.Model}";
-        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, config!.KeyWidth)
+        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, config!.KeyWidth, spec.BasisGroups)
             ? string.Create(CultureInfo.InvariantCulture, $" --ranks {(double)spec.Rank / config.KeyWidth:0.####}")
             : "";
-        return $"sals calibrate{model} --data FILE...{ranks}";
+        var groups = spec is { BasisGroups: > 1 } ? $" --basis-groups {spec.BasisGroups}" : "";
+        return $"sals calibrate{model} --data FILE...{ranks}{groups}";
     }
 }

@@ -37,16 +37,18 @@ public sealed record StartCalibration(string TextFile, string Folder, TimeSpan L
     }
 
     /// <summary>Where the basis of these weights is, once it has been made.</summary>
-    public string FileOf(string modelFingerprint) => Path.Combine(Folder, $"{modelFingerprint}.safetensors");
+    /// <param name="groups">Groups of KV heads with a basis of their own.</param>
+    public string FileOf(string modelFingerprint, int groups) => Path.Combine(Folder, $"{modelFingerprint}{(groups == 1 ? "" : $"-groups-{groups}")}.safetensors");
 
     /// <summary>Writes <see cref="FileOf"/>, atomically.</summary>
     /// <param name="rank">Vectors kept per layer.</param>
+    /// <param name="groups">Groups of KV heads with a basis of their own.</param>
     /// <param name="command">What to run instead, for the refusal.</param>
     /// <param name="say">Told in one line before the work begins.</param>
     /// <exception cref="SettingException">It would take longer than the limit, or the text is too short.</exception>
-    public void Run(ModelFolder model, string modelFingerprint, Tokenizer tokenizer, int rank, string command, Action<string> say)
+    public void Run(ModelFolder model, string modelFingerprint, Tokenizer tokenizer, int rank, int groups, string command, Action<string> say)
     {
-        var file = FileOf(modelFingerprint);
+        var file = FileOf(modelFingerprint, groups);
         var config = model.Config;
         var length = Math.Min(SequenceLength, config.MaxModelLength);
         CalibrationText text;
@@ -69,7 +71,7 @@ public sealed record StartCalibration(string TextFile, string Folder, TimeSpan L
         var begun = started;
         try
         {
-            new Calibrator(backend, config, modelFingerprint, text, rank, state) { Progress = Watch, SaveInterval = Timeout.InfiniteTimeSpan }.Run(file, Time, stop.Token);
+            new Calibrator(backend, config, modelFingerprint, text, rank, state, groups) { Progress = Watch, SaveInterval = Timeout.InfiniteTimeSpan }.Run(file, Time, stop.Token);
         }
         catch (OperationCanceledException)
         {

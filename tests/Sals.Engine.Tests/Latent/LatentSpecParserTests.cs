@@ -32,6 +32,25 @@ public class LatentSpecParserTests
     }
 
     [Theory]
+    [InlineData("sals-25", 4096, 4, 2048, 1024)]
+    [InlineData("sals-12.5", 4096, 8, 1024, 512)]
+    [InlineData("sals-25", 4096, 16, 2048, 1024)]
+    [InlineData("sals-12.5", 256, 4, 64, 64)] // 8 scored coordinates a group rounded up to 16
+    [InlineData("sals-25", 160, 5, 80, 80)]
+    public void Shares_are_rounded_for_every_group(string preset, int width, int groups, int rank, int scoreRank)
+    {
+        var spec = LatentSpecParser.Parse(preset, [$"basis_groups={groups}"], LatentModels.Config(keyValueHeads: width / 32, headSize: 32, heads: width / 32));
+        Assert.Equal((groups, rank, scoreRank, rank / groups), (spec.BasisGroups, spec.Rank, spec.ScoreRank, spec.GroupRank));
+    }
+
+    [Fact]
+    public void Scored_codes_of_many_groups_stay_within_what_32_bits_hold()
+    {
+        var spec = LatentSpecParser.Parse("sals-25", ["basis_groups=5"], LatentModels.Config(keyValueHeads: 40, headSize: 128, heads: 40));
+        Assert.Equal((2560, 960), (spec.Rank, spec.ScoreRank));
+    }
+
+    [Theory]
     [InlineData(1, new[] { 0 }, new int[0])]
     [InlineData(2, new[] { 0, 1 }, new int[0])]
     [InlineData(4, new[] { 0, 3 }, new[] { 1, 2 })]
@@ -99,6 +118,8 @@ public class LatentSpecParserTests
     [InlineData("critical_min=4096", "critical_min=4096: is more than critical_max=2048")]
     [InlineData("score_rope=pages", "score_rope=pages: expected none or bands")]
     [InlineData("value_rotation=yes", "value_rotation=yes: expected none or hadamard")]
+    [InlineData("basis_groups=0", "basis_groups=0: expected a whole number from 1 to 4")]
+    [InlineData("basis_groups=3", "basis_groups=3: expected a divisor of the model's 4 KV heads")]
     [InlineData("ranks=4", "ranks: no such setting")]
     [InlineData("rank", "rank: expected KEY=VALUE")]
     public void A_wrong_value_is_named(string setting, string message)
@@ -106,6 +127,15 @@ public class LatentSpecParserTests
         var error = Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", [setting], LatentModels.Config()));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
         Assert.Single(error.Errors);
+    }
+
+    [Fact]
+    public void Ranks_that_the_groups_cannot_share_are_named()
+    {
+        var error = Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", ["basis_groups=4", "rank=66", "score_rank=33"], LatentModels.Config()));
+        Assert.Equal(2, error.Errors.Count);
+        Assert.Contains("rank=66: expected a multiple of basis_groups=4", error.Errors[0], StringComparison.Ordinal);
+        Assert.Contains("score_rank=33: expected a multiple of basis_groups=4", error.Errors[1], StringComparison.Ordinal);
     }
 
     [Fact]
@@ -134,6 +164,7 @@ public class LatentSpecParserTests
     [InlineData("sals-25", "score_rope=bands")]
     [InlineData("sals-25", "value_rotation=hadamard")]
     [InlineData("sals-12.5", "latent_format=int4")]
+    [InlineData("sals-25", "basis_groups=2")]
     public void A_description_parses_to_itself(string preset, string setting)
     {
         var model = LatentModels.Config();

@@ -84,6 +84,39 @@ public class WeightedBasisTests
     }
 
     [Fact]
+    public void A_group_s_basis_is_that_of_its_heads_alone()
+    {
+        var joint = WeightedBasis.Of(_set.Covariance(0, centred: true), _set.Mean(0), _moments, 0, Config, _rope, Rank, 256, groups: 2);
+        int block = Width / 2, share = Rank / 2;
+        for (var group = 0; group < 2; group++)
+        {
+            var half = Config with { KeyValueHeadCount = 1, HeadCount = 2 };
+            var keys = new CovarianceSet(1, block);
+            var queries = new QueryMoments(half);
+            foreach (var key in _keys)
+            {
+                keys.Add(0, key.AsSpan(group * block, block));
+            }
+
+            foreach (var query in _queries)
+            {
+                queries.Add(0, query.AsSpan(group * half.QueryWidth, half.QueryWidth));
+            }
+
+            var alone = WeightedBasis.Of(keys.Covariance(0, centred: true), keys.Mean(0), queries, 0, half, _rope, share, 256);
+            for (var n = 0; n < share; n++)
+            {
+                for (var d = 0; d < Width; d++)
+                {
+                    var at = (((group * share) + n) * Width) + d;
+                    Assert.Equal(d / block == group ? alone.Vectors[(n * block) + (d % block)] : 0, joint.Vectors[at], 1e-4);
+                    Assert.Equal(d / block == group ? alone.Projection[(n * block) + (d % block)] : 0, joint.Projection[at], 1e-4);
+                }
+            }
+        }
+    }
+
+    [Fact]
     public void The_file_gives_back_the_basis_of_its_rank_and_refuses_others()
     {
         using var folder = new TemporaryFolder();
@@ -99,6 +132,9 @@ public class WeightedBasisTests
         Assert.Equal(16, layer.Rank);
         Assert.NotSame(layer.Vectors, layer.Projection);
         Assert.NotEqual(read.Fingerprint, LatentBasisFile.Read(folder["basis"], Spec(16) with { Basis = BasisKind.Keys }, Config, "model").Fingerprint);
+        new Calibrator(backend, Config, "model", text, Width, folder["state"], groups: 2) { WeightedRanks = [16] }.Run(folder["grouped"], TimeProvider.System, CancellationToken.None);
+        var grouped = LatentBasisFile.Read(folder["grouped"], Spec(16) with { BasisGroups = 2, ScoreRank = 8 }, Config, "model").Layer(Spec(16).SparseLayers[0]);
+        Assert.All(Enumerable.Range(0, 16 * Width), i => Assert.True(i / Width % 8 / 4 == i % Width / (Width / 2) || (grouped.Vectors[i] == 0 && grouped.Projection[i] == 0)));
         Assert.Contains("rank 32", Assert.Throws<LatentBasisException>(() => LatentBasisFile.Read(folder["basis"], Spec(32), Config, "model")).Message);
         Assert.Contains("centred", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", ["basis=queries", "centred=false"], Config)).Message);
         Assert.Contains("keys or queries", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", ["basis=all"], Config)).Message);

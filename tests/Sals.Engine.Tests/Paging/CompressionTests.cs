@@ -24,6 +24,7 @@ public class CompressionTests(ITestOutputHelper output)
     [InlineData("sals-25 rank_ratio=0.25 dense_format=int8", 0)]
     [InlineData("sals-12.5 rank_ratio=0.125 dense_format=int8", 6.1)]
     [InlineData("sals-12.5 rank_ratio=0.125 dense_format=int8 value_group=64", 6.6)]
+    [InlineData("sals-12.5 rank_ratio=0.125 dense_format=int8 value_group=64 basis_groups=2", 6.6)]
     public void Whole_model_at_128K(string cache, double atLeast)
     {
         var words = cache.Split(' ');

@@ -13,15 +13,17 @@ namespace Sals.Gpu.Tests.Kernels;
 public class FlushPagesKernelTests
 {
     [GpuTheory]
-    [InlineData(128, 8, 256, 128, true, 4, 32)]
-    [InlineData(128, 8, 256, 128, false, 4, 64)]
-    [InlineData(128, 8, 128, 64, true, 2, 32)]
-    [InlineData(128, 4, 128, 128, false, 2, 128)]
-    [InlineData(64, 4, 64, 32, true, 3, 32)]
-    [InlineData(64, 3, 48, 16, true, 3, 96)]
-    [InlineData(64, 1, 64, 64, false, 16, 32)]
-    [InlineData(128, 32, 1024, 512, true, 4, 32)]
-    public void Page_equals_the_reference(int headSize, int keyHeads, int rank, int scoreRank, bool int8, int valueBits, int valueGroup)
+    [InlineData(128, 8, 256, 128, 1, true, 4, 32)]
+    [InlineData(128, 8, 256, 128, 1, false, 4, 64)]
+    [InlineData(128, 8, 128, 64, 1, true, 2, 32)]
+    [InlineData(128, 4, 128, 128, 1, false, 2, 128)]
+    [InlineData(64, 4, 64, 32, 1, true, 3, 32)]
+    [InlineData(64, 3, 48, 16, 1, true, 3, 96)]
+    [InlineData(64, 1, 64, 64, 1, false, 16, 32)]
+    [InlineData(128, 32, 1024, 512, 1, true, 4, 32)]
+    [InlineData(128, 32, 1024, 512, 4, true, 4, 32)]
+    [InlineData(128, 8, 256, 128, 2, false, 4, 32)]
+    public void Page_equals_the_reference(int headSize, int keyHeads, int rank, int scoreRank, int groups, bool int8, int valueBits, int valueGroup)
     {
         var spec = new LatentCase
         {
@@ -30,6 +32,7 @@ public class FlushPagesKernelTests
             KeyHeads = keyHeads,
             Rank = rank,
             ScoreRank = scoreRank,
+            Groups = groups,
             Int8 = int8,
             ValueBits = valueBits,
             ValueGroup = valueGroup,

@@ -69,7 +69,7 @@ internal sealed class LatentCacheCase
         Pages = gpu.Upload<byte>(bytes);
         HotTable = gpu.Upload<uint>(hotTable);
         LatentTable = gpu.Upload<uint>(latentTable);
-        var image = BasisImage.Of(Basis.Vectors, settings.Int8 ? Basis.Scale : [], Basis.Mean, settings.HeadSize);
+        var image = BasisImage.Of(Basis.Vectors, settings.Int8 ? Basis.Scale : [], Basis.Mean, settings.HeadSize, settings.Groups, settings.ScoreRank);
         DeviceBasis = new DeviceBasis
         {
             Image = gpu.Upload<byte>(image.Bytes),

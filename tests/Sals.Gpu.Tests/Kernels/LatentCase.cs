@@ -20,6 +20,8 @@ internal sealed record LatentCase
 
     public int ScoreRank { get; init; } = 32;
 
+    public int Groups { get; init; } = 1;
+
     public bool Int8 { get; init; }
 
     public int ValueBits { get; init; } = 4;
@@ -64,6 +66,7 @@ internal sealed record LatentCase
         DenseLayers = [0],
         Rank = Rank,
         ScoreRank = ScoreRank,
+        BasisGroups = Groups,
         SinkTokens = Sinks,
         RecentTokens = 64,
         Sparsity = 8,
@@ -85,6 +88,7 @@ internal sealed record LatentCase
         MaxPages = CacheTimeline.PagesOf(maxLength),
         Rank = Rank,
         ScoreRank = ScoreRank,
+        BasisGroups = Groups,
         SinkTokens = Sinks,
         RecentTokens = 64,
         Sparsity = 8,
@@ -97,10 +101,21 @@ internal sealed record LatentCase
         SelectedStride = (Spec.CriticalCount(maxLength) + 31) / 32 * 32,
     };
 
-    /// <summary>Unit vectors, not orthogonal: no kernel needs them to be.</summary>
+    /// <summary>Unit vectors, zero outside their group's channels, not orthogonal: no kernel needs them to be.</summary>
     public LatentBasisLayer Basis(Inputs inputs, float eigenvalue = 1, float mean = 0.3f)
     {
         var vectors = inputs.Normal(Rank * Width);
+        var block = Width / Groups;
+        for (var group = 0; group < Groups; group++)
+        {
+            for (var n = 0; n < Rank / Groups; n++)
+            {
+                var row = vectors.AsSpan(Spec.Coordinate(group, n) * Width, Width);
+                row[..(group * block)].Clear();
+                row[((group + 1) * block)..].Clear();
+            }
+        }
+
         for (var i = 0; i < Rank; i++)
         {
             var row = vectors.AsSpan(i * Width, Width);

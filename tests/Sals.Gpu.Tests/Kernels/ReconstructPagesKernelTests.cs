@@ -8,12 +8,16 @@ namespace Sals.Gpu.Tests.Kernels;
 public class ReconstructPagesKernelTests
 {
     [GpuTheory]
-    [InlineData(128, 2, 256, 128, true, 4, 32)]
-    [InlineData(128, 2, 128, 64, false, 2, 64)]
-    [InlineData(128, 4, 512, 256, true, 4, 32)]
-    [InlineData(64, 2, 48, 16, true, 3, 64)]
-    [InlineData(64, 1, 16, 16, false, 16, 32)]
-    public void Latent_pages_match_the_reference_and_hot_pages_are_copied(int headSize, int keyHeads, int rank, int scoreRank, bool int8, int valueBits, int valueGroup)
+    [InlineData(128, 2, 256, 128, 1, true, 4, 32)]
+    [InlineData(128, 2, 128, 64, 1, false, 2, 64)]
+    [InlineData(128, 4, 512, 256, 1, true, 4, 32)]
+    [InlineData(64, 2, 48, 16, 1, true, 3, 64)]
+    [InlineData(64, 1, 16, 16, 1, false, 16, 32)]
+    [InlineData(128, 8, 512, 256, 4, true, 4, 32)]
+    [InlineData(128, 4, 128, 64, 2, false, 2, 64)]
+    [InlineData(64, 3, 96, 48, 3, true, 3, 64)]
+    public void Latent_pages_match_the_reference_and_hot_pages_are_copied(
+        int headSize, int keyHeads, int rank, int scoreRank, int groups, bool int8, int valueBits, int valueGroup)
     {
         const int length = 400;
         using var gpu = Gpu.Open();
@@ -25,6 +29,7 @@ public class ReconstructPagesKernelTests
             KeyHeads = keyHeads,
             Rank = rank,
             ScoreRank = scoreRank,
+            Groups = groups,
             Int8 = int8,
             ValueBits = valueBits,
             ValueGroup = valueGroup,

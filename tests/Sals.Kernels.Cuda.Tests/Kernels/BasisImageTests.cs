@@ -8,19 +8,22 @@ namespace Sals.Kernels.Cuda.Tests.Kernels;
 public class BasisImageTests
 {
     [Theory]
-    [InlineData(128, 2, 256, true)]
-    [InlineData(128, 1, 48, true)]
-    [InlineData(64, 3, 80, true)]
-    [InlineData(128, 2, 64, false)]
-    [InlineData(64, 2, 48, false)]
-    public void Registers_of_a_thread_give_the_keys(int headSize, int heads, int rank, bool int8)
+    [InlineData(128, 2, 256, 1, true)]
+    [InlineData(128, 1, 48, 1, true)]
+    [InlineData(64, 3, 80, 1, true)]
+    [InlineData(128, 2, 64, 1, false)]
+    [InlineData(64, 2, 48, 1, false)]
+    [InlineData(128, 4, 256, 2, true)]
+    [InlineData(64, 3, 144, 3, false)]
+    [InlineData(64, 4, 256, 4, true)]
+    public void Registers_of_a_thread_give_the_keys(int headSize, int heads, int rank, int groups, bool int8)
     {
         var random = new Random(headSize + rank);
-        var width = headSize * heads;
+        int width = headSize * heads, scoreRank = 16 * groups, share = rank / groups;
         float[] vectors = Numbers(rank * width, 1), mean = Numbers(width, 3), scale = int8 ? [.. Numbers(rank, 0.01f).Select(Math.Abs)] : [];
         var latent = int8 ? [.. Enumerable.Range(0, rank).Select(_ => (float)random.Next(-127, 128))] : Numbers(rank, 2);
-        var image = BasisImage.Of(vectors, scale, mean, headSize);
-        Assert.Equal(BasisImage.BytesOf(heads, headSize, rank), image.Bytes.Length);
+        var image = BasisImage.Of(vectors, scale, mean, headSize, groups, scoreRank);
+        Assert.Equal(BasisImage.BytesOf(heads, headSize, share), image.Bytes.Length);
         Assert.Equal(image.KeyScale, MathF.ScaleB(1, MathF.ILogB(image.KeyScale)));
         for (var head = 0; head < heads; head++)
         {
@@ -30,14 +33,19 @@ public class BasisImageTests
                 int j = row / 8, t = row / 2 % 4, e = row % 2, half = headSize / 16;
                 var channel = (head * headSize) + (j / half * (headSize / 2)) + (t * (headSize / 8)) + (j % half * 2) + e;
                 double sum = image.Bias[channel], expected = mean[channel], size = Math.Abs(mean[channel]);
-                foreach (var (coordinate, bits) in Operands(image, headSize, rank, head, row, int8))
+                // a group's share of either plane: 16 scored coordinates, then the rest
+                var group = head / (heads / groups);
+                int Coordinate(int nth) => nth < 16 ? (group * 16) + nth : scoreRank + (group * (share - 16)) + nth - 16;
+                foreach (var (nth, bits) in Operands(image, headSize, share, head, row, int8))
                 {
+                    var coordinate = Coordinate(nth);
                     // as widened: 1152 more than the code
                     sum += int8 ? (latent[coordinate] + 1152) * (double)BitConverter.UInt16BitsToHalf(bits) : latent[coordinate] * (double)BitConverter.UInt32BitsToSingle((uint)bits << 16);
                 }
 
-                for (var r = 0; r < rank; r++)
+                for (var nth = 0; nth < share; nth++)
                 {
+                    var r = Coordinate(nth);
                     var term = latent[r] * (double)vectors[(r * width) + channel] * (int8 ? scale[r] : 1);
                     expected += term;
                     size += Math.Abs(term);

@@ -1,3 +1,4 @@
+using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Server.Hosting;
@@ -45,6 +46,21 @@ public sealed class StartCalibrationTests : IDisposable
     }
 
     [Fact]
+    public void Groups_have_a_file_of_their_own()
+    {
+        using var model = ModelFolder.Open(Micro);
+        Resolve(model, "sals-25");
+        var grouped = Resolve(model, "sals-25", "basis_groups=2");
+        Assert.Equal(2, _said.Count);
+        Assert.Contains("--basis-groups 2", _said[1]);
+        Assert.Equal(2, LatentBasisFile.ReadAll(Path.Combine(_root, "bases", $"{ModelFingerprint.Of(model.Weights)}-groups-2.safetensors")).Origin.Groups);
+        Assert.Equal(2, grouped.Spec.BasisGroups);
+        Resolve(model, "sals-25");
+        Resolve(model, "sals-12.5", "basis_groups=2");
+        Assert.Equal(2, _said.Count);
+    }
+
+    [Fact]
     public void Auto_without_a_basis_is_dense_and_says_why()
     {
         using var model = ModelFolder.Open(Micro);
@@ -66,6 +82,9 @@ public sealed class StartCalibrationTests : IDisposable
         {
             Assert.StartsWith($"--sals {setting}: the CUDA backend", Assert.Throws<SettingException>(() => Resolve(model, "sals-25", setting, gpu: true)).Message, StringComparison.Ordinal);
         }
+
+        var grouped = LatentSpecParser.Parse("sals-25", ["basis_groups=2", "rank=48"], model.Config);
+        Assert.Equal("rank=48: the CUDA backend needs a multiple of 16 for each of the basis_groups=2.", CudaBackend.Unsupported(grouped, model.Config));
     }
 
     [Fact]

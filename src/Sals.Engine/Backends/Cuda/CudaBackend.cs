@@ -130,10 +130,12 @@ public sealed class CudaBackend : IStepBackend
         : spec.LatentFormat is LatentFormat.Float32 or LatentFormat.Int4 ? $"latent_format={LatentSpecParser.NameOf(spec.LatentFormat)}: the CUDA backend keeps latents as bf16 or int8."
         : spec.RotateValues ? "value_rotation=hadamard: the CUDA backend quantises values as they are."
         : spec.ScoreRope && spec.LatentFormat != LatentFormat.Int8 ? "score_rope=bands: the CUDA backend scores bands of int8 latents only."
-        : spec.Rank % 16 != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16."
-        : spec.ScoreRank % 16 != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16."
+        : spec.Rank % (16 * spec.BasisGroups) != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16{Each(spec)}."
+        : spec.ScoreRank % (16 * spec.BasisGroups) != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16{Each(spec)}."
         : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."
         : null;
+
+    private static string Each(LatentSpec spec) => spec.BasisGroups == 1 ? "" : $" for each of the basis_groups={spec.BasisGroups}";
 
     /// <summary>How the memory of a GPU of <paramref name="deviceBytes"/> would be divided; touches no device.</summary>
     public static CudaMemoryPlan PlanMemory(ModelWeights weights, CudaBackendOptions options, long deviceBytes) =>

@@ -27,7 +27,7 @@ internal sealed class CudaBasis : IDisposable
             var b = basis.Layer(layer);
             var projection = Put(Packed(b.Projection, b.Width));
             _scoring[layer] = ReferenceEquals(b.Vectors, b.Projection) ? projection : Put(Packed(b.Vectors, b.Width));
-            var image = BasisImage.Of(b.Vectors, spec.LatentFormat == LatentFormat.Int8 ? b.Scale : [], b.Mean, layout.HeadSize);
+            var image = BasisImage.Of(b.Vectors, spec.LatentFormat == LatentFormat.Int8 ? b.Scale : [], b.Mean, layout.HeadSize, spec.BasisGroups, spec.ScoreRank);
             _layers[layer] = new DeviceBasis(
                 Put(image.Bytes),
                 Put(image.Bias),
@@ -72,7 +72,7 @@ internal sealed class CudaBasis : IDisposable
         var spec = layout.Spec;
         var matrix = (long)layout.KeyWidth * spec.Rank;
         return DeviceArena.SizeOf<FlushedLayer>(spec.SparseLayers.Length) + spec.SparseLayers.Length
-            * (DeviceArena.SizeOf<byte>(BasisImage.BytesOf(layout.KeyWidth / layout.HeadSize, layout.HeadSize, spec.Rank))
+            * (DeviceArena.SizeOf<byte>(BasisImage.BytesOf(layout.KeyWidth / layout.HeadSize, layout.HeadSize, spec.GroupRank))
                 + ((spec.Basis == BasisKind.Queries ? 2 : 1) * DeviceArena.SizeOf<ushort>(2 * matrix))
                 + (2 * DeviceArena.SizeOf<float>(layout.KeyWidth))
                 + (2 * DeviceArena.SizeOf<float>(spec.Rank))

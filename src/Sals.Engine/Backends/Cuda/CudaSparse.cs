@@ -27,6 +27,7 @@ internal sealed class CudaSparse(
         MaxPages = CudaCache.PagesOf(longest),
         Rank = spec.Rank,
         ScoreRank = spec.ScoreRank,
+        BasisGroups = spec.BasisGroups,
         SinkTokens = spec.SinkTokens,
         RecentTokens = spec.RecentTokens,
         Sparsity = spec.Sparsity,

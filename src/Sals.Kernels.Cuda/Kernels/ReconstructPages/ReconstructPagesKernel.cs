@@ -27,8 +27,8 @@ public sealed class ReconstructPagesKernel
 
     public static KernelProgram Program(LatentShape shape) => KernelProgram.Create<Arguments>(
         "reconstruct_pages.cu",
-        ("DH", shape.HeadSize), ("HK", shape.KeyHeads), ("R", shape.Rank), ("RS", shape.ScoreRank), ("VALUE_BITS", shape.ValueBits),
-        ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0));
+        ("DH", shape.HeadSize), ("HK", shape.KeyHeads), ("R", shape.Rank), ("RS", shape.ScoreRank), ("BASIS_GROUPS", shape.BasisGroups),
+        ("VALUE_BITS", shape.ValueBits), ("VALUE_GROUP", shape.ValueGroup), ("LATENT_INT8", shape.Int8 ? 1 : 0));
 
     /// <param name="hotTable">[MAXP], the slot's row.</param>
     /// <param name="latentTable">[MAXP], the slot's row.</param>

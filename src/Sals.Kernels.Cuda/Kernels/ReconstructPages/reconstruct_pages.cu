@@ -7,8 +7,8 @@
 // out  keys, values [LANE, HK, DH]     bf16   after rope
 // grid (blocks, HK)  block 128  smem basis where it fits, ring    a block takes every blocks-th page
 // math products as sparse_attend has them, f32 accumulation, rounded to bf16 once: a token's key depends on its own latent only
-// cost 2 D R operations per token
-// defs DH, HK, R, RS, VALUE_BITS, VALUE_GROUP, LATENT_INT8 · oracle Reference.ReconstructPages · launcher ReconstructPagesKernel
+// cost 2 D R / BASIS_GROUPS operations per token
+// defs DH, HK, R, RS, BASIS_GROUPS, VALUE_BITS, VALUE_GROUP, LATENT_INT8 · oracle Reference.ReconstructPages · launcher ReconstructPagesKernel
 #include "bf16.cuh"
 #include "latent_keys.cuh"
 
@@ -111,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) reconstruct_pages(const __g
         LatentRows rows;
 #pragma unroll
         for (int h = 0; h < 2; h++)
-            set_row(rows, h, args.pages + args.latent_offset, page, warp * 16 + g + h * 8);
+            set_row(rows, h, args.pages + args.latent_offset, page, warp * 16 + g + h * 8, kv_head);
 #pragma unroll
         for (int c = 0; c < RING_CHUNKS; c++) {
             fetch_chunk(ring, c, rows);

@@ -7,7 +7,7 @@ namespace Sals.Kernels.Cuda.Kernels.Shared;
 /// [DH, 64] 16-bit numbers with the 16-byte pieces of row r permuted by XOR with r % 8. Rows and columns lie in the order in which a thread's registers
 /// hold channels and latent coordinates.
 /// </summary>
-/// <param name="Bytes">[HK, ceil(R / 64), DH, 64] fp16 for int8 latents, else bf16</param>
+/// <param name="Bytes">[HK, ceil(RG / 64), DH, 64] fp16 for int8 latents, else bf16; RG = R / N coordinates of the head's group</param>
 /// <param name="Bias">[D], in units of <paramref name="KeyScale"/>: key = KeyScale * (U latent + bias)</param>
 /// <param name="KeyScale">A power of two.</param>
 public sealed record BasisImage(byte[] Bytes, float[] Bias, float KeyScale)
@@ -18,15 +18,19 @@ public sealed record BasisImage(byte[] Bytes, float[] Bias, float KeyScale)
     private const double WidenedOffset = 1152;
 
     /// <summary>Bytes of a layer's image.</summary>
-    public static long BytesOf(int keyHeads, int headSize, int rank) => (long)keyHeads * headSize * ((rank + Block - 1) / Block) * Block * sizeof(ushort);
+    /// <param name="groupRank">RG</param>
+    public static long BytesOf(int keyHeads, int headSize, int groupRank) => (long)keyHeads * headSize * ((groupRank + Block - 1) / Block) * Block * sizeof(ushort);
 
-    /// <param name="vectors">[R, D]: U transposed.</param>
+    /// <param name="vectors">[R, D]: U transposed; of several groups of heads, what is outside a group's channels is not read.</param>
     /// <param name="scale">[R], value of code 1 of int8 latents; empty for bf16 latents.</param>
     /// <param name="mean">[D]</param>
     /// <param name="headSize">64 or 128.</param>
-    public static BasisImage Of(float[] vectors, float[] scale, float[] mean, int headSize)
+    /// <param name="groups">N, of the basis: the coordinates of group g are [g RS / N, (g + 1) RS / N) and as many of the R - RS behind RS.</param>
+    /// <param name="scoreRank">RS; one group needs none.</param>
+    public static BasisImage Of(float[] vectors, float[] scale, float[] mean, int headSize, int groups = 1, int scoreRank = 0)
     {
-        int width = mean.Length, rank = vectors.Length / width, blocks = (rank + Block - 1) / Block;
+        int width = mean.Length, rank = vectors.Length / width / groups, blocks = (rank + Block - 1) / Block;
+        var scored = scoreRank / groups;
         var int8 = scale.Length > 0;
         var keyScale = int8 ? KeyScaleOf(vectors, scale, width) : 1f;
         var image = new ushort[BytesOf(width / headSize, headSize, rank) / sizeof(ushort)];
@@ -35,12 +39,14 @@ public sealed record BasisImage(byte[] Bytes, float[] Bias, float KeyScale)
         {
             int head = row / headSize, n = row % headSize, channel = (head * headSize) + Channel(n, headSize);
             double sum = 0;
+            var group = row / (width / groups);
             for (var at = 0; at < blocks * Block; at++)
             {
-                int block = at / Block, place = at % Block, r = (block * Block) + (int8 ? OfCodes(place) : OfHalves(place));
+                int block = at / Block, place = at % Block, nth = (block * Block) + (int8 ? OfCodes(place) : OfHalves(place));
                 ushort bits = 0;
-                if (r < rank)
+                if (nth < rank)
                 {
+                    var r = nth < scored ? (group * scored) + nth : scoreRank + (group * (rank - scored)) + nth - scored;
                     var value = vectors[(r * width) + channel];
                     if (int8)
                     {

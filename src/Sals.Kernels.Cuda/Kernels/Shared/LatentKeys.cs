@@ -4,13 +4,13 @@ namespace Sals.Kernels.Cuda.Kernels.Shared;
 internal static class LatentKeys
 {
     /// <summary>BASIS_BYTES: one KV head's part of a <see cref="BasisImage"/>.</summary>
-    public static int BasisBytes(LatentShape shape) => checked((int)BasisImage.BytesOf(1, shape.HeadSize, shape.Rank));
+    public static int BasisBytes(LatentShape shape) => checked((int)BasisImage.BytesOf(1, shape.HeadSize, shape.GroupRank));
 
     /// <summary>RING_BYTES: latents of a warpgroup's 64 tokens, or half, a quarter, .. of them where they leave no room for the rest.</summary>
     /// <param name="computeCapability">10 * major + minor.</param>
     public static int RingBytes(LatentShape shape, int computeCapability)
     {
-        var chunks = ((shape.Rank * (shape.Int8 ? 1 : 2)) + 63) / 64;
+        var chunks = ((shape.GroupRank * (shape.Int8 ? 1 : 2)) + 63) / 64;
         while ((chunks * 4096) + (32 * 1024) > MostShared(computeCapability) && chunks % 2 == 0)
         {
             chunks /= 2;

@@ -18,11 +18,14 @@ public sealed record LatentShape
     /// <summary>MAXP, entries of a page table row.</summary>
     public required int MaxPages { get; init; }
 
-    /// <summary>R, a multiple of 16.</summary>
+    /// <summary>R, a multiple of 16 for each group.</summary>
     public required int Rank { get; init; }
 
-    /// <summary>RS, a multiple of 16, at most R.</summary>
+    /// <summary>RS, a multiple of 16 for each group, at most R.</summary>
     public required int ScoreRank { get; init; }
+
+    /// <summary>BASIS_GROUPS: groups of consecutive KV heads with a basis of their own, a divisor of HK. Each has its share of either plane of a latent.</summary>
+    public int BasisGroups { get; init; } = 1;
 
     /// <summary>SINK, 0..64.</summary>
     public required int SinkTokens { get; init; }
@@ -61,6 +64,9 @@ public sealed record LatentShape
     /// <summary>D</summary>
     public int KeyWidth => HeadSize * KeyHeads;
 
+    /// <summary>RG, coordinates of one group.</summary>
+    public int GroupRank => Rank / BasisGroups;
+
     /// <summary>All of it as -D constants.</summary>
     public (string Name, long Value)[] Defines() =>
     [
@@ -70,6 +76,7 @@ public sealed record LatentShape
         ("MAXP", MaxPages),
         ("R", Rank),
         ("RS", ScoreRank),
+        ("BASIS_GROUPS", BasisGroups),
         ("SINK", SinkTokens),
         ("RECENT", RecentTokens),
         ("SPARSITY", Sparsity),

@@ -3,7 +3,8 @@
 // A latent row is cut into chunks of 64 bytes, of which lane (g, t) holds bytes 16 t.. of tokens g and g + 8: the contraction runs in the order in which
 // these deliver it, and so are the columns of the basis ordered (in C#: BasisImage). Codes are widened to fp16 exactly and meet a basis in fp16, whose
 // power of two is undone by the caller; bf16 latents meet a basis in bf16.
-// Constants: those of latent_page.cuh.
+// Heads of a group share a basis and RG of the R coordinates, one slice of each plane's rows.
+// Constants: those of latent_page.cuh, BASIS_GROUPS.
 #pragma once
 #include "half.cuh"
 #include "latent_page.cuh"
@@ -12,9 +13,13 @@
 #include "warpgroup.cuh"
 #endif
 
-constexpr int CHUNKS = (R * LATENT_BYTES + 63) / 64;
+constexpr int RG = R / BASIS_GROUPS;
+constexpr int SCORE_SLICE = SCORE_ROW / BASIS_GROUPS;
+constexpr int REST_SLICE = REST_ROW / BASIS_GROUPS;
+static_assert(HK % BASIS_GROUPS == 0 && R % (16 * BASIS_GROUPS) == 0 && RS % (16 * BASIS_GROUPS) == 0, "groups of whole heads, slices of whole 16-byte pieces");
+constexpr int CHUNKS = (RG * LATENT_BYTES + 63) / 64;
 constexpr int CHUNK_STEPS = LATENT_INT8 ? 4 : 2;  // matrix instructions of 16 coordinates
-constexpr int BASIS_BLOCKS = (R + 63) / 64;       // of 64 coordinates: [DH, 64] with 16-byte pieces of row r permuted by XOR with r % 8
+constexpr int BASIS_BLOCKS = (RG + 63) / 64;      // of 64 coordinates: [DH, 64] with 16-byte pieces of row r permuted by XOR with r % 8
 constexpr int BASIS_BLOCK_BYTES = DH * 128;
 constexpr int BASIS_BYTES = BASIS_BLOCKS * BASIS_BLOCK_BYTES;  // of one KV head
 // shared memory that a block may ask for. In C#: LatentKeys
@@ -40,25 +45,26 @@ __device__ __forceinline__ int channel_of(int j) {
     return j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2;
 }
 
-// Where a lane's pieces of the latents of tokens g and g + 8 of a warp begin; `rest` is SCORE_ROW bytes ahead of the second plane's row, so that both take
-// the chunk's place in the row.
+// Where a lane's pieces of the group's latents of tokens g and g + 8 of a warp begin; `rest` is SCORE_SLICE bytes ahead of the second plane's slice, so that
+// both take the chunk's place in the slices.
 struct LatentRows {
     const u8* score[2];
     const u8* rest[2];
 };
 
 // layer: of page 0; page: id; token: of the page
-__device__ __forceinline__ void set_row(LatentRows& rows, int h, const u8* layer, u32 page, u32 token) {
+__device__ __forceinline__ void set_row(LatentRows& rows, int h, const u8* layer, u32 page, u32 token, int kv_head) {
+    int group = kv_head / (HK / BASIS_GROUPS);
     const u8* base = layer + (u64)page * PAGE_UNIT + (threadIdx.x & 3) * 16;
-    rows.score[h] = base + token * SCORE_ROW;
-    rows.rest[h] = base + REST_PLANE + token * REST_ROW - SCORE_ROW;
+    rows.score[h] = base + token * SCORE_ROW + group * SCORE_SLICE;
+    rows.rest[h] = base + REST_PLANE + token * REST_ROW + group * REST_SLICE - SCORE_SLICE;
 }
 
 // Starts copying chunk c of the thread's rows to its own place in the warpgroup's ring, where chunk c - RING_CHUNKS was.
 __device__ __forceinline__ void fetch_chunk(u32 ring, int c, const LatentRows& rows) {
     int column = (threadIdx.x & 3) * 16;
-    bool inside = R * LATENT_BYTES % 64 == 0 || c * 64 + column < R * LATENT_BYTES;
-    bool scored = SCORE_ROW % 64 == 0 ? c * 64 < SCORE_ROW : c * 64 + column < SCORE_ROW;
+    bool inside = RG * LATENT_BYTES % 64 == 0 || c * 64 + column < RG * LATENT_BYTES;
+    bool scored = SCORE_SLICE % 64 == 0 ? c * 64 < SCORE_SLICE : c * 64 + column < SCORE_SLICE;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         u32 to = ring + (c % RING_CHUNKS * 2 + h) * 2048 + (threadIdx.x & 127) * 16;

@@ -15,11 +15,11 @@ __device__ __forceinline__ u32 find_position(const Args& args, const Task& task,
 }
 
 // tokens: of the warp's sixteen
-__device__ __forceinline__ void set_rows(LatentRows& rows, const Args& args, const Token* tokens) {
+__device__ __forceinline__ void set_rows(LatentRows& rows, const Args& args, const Token* tokens, int kv_head) {
     int g = threadIdx.x >> 2 & 7;
 #pragma unroll
     for (int h = 0; h < 2; h++)
-        set_row(rows, h, args.pages + args.latent_offset, tokens[g + h * 8].page, tokens[g + h * 8].position % PAGE_SIZE);
+        set_row(rows, h, args.pages + args.latent_offset, tokens[g + h * 8].page, tokens[g + h * 8].position % PAGE_SIZE, kv_head);
 }
 
 // (cos, sin) of two rotary pairs at a position: the phase is exact to 2^-32 turns, sine and cosine to 2^-20; cheaper than reading them, which would be

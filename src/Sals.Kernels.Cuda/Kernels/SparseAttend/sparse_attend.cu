@@ -15,8 +15,8 @@
 // grid (HK * blocks of a KV head)  block 128 * GROUPS (2 or 3, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
 // math f32 accumulation; keys rotated in f32, rounded to bf16 for q . k as cached keys are; base-2 softmax; probabilities and values in bf16 (of selected
 //      tokens in fp16) for their product; parts merged in order: of warps, then of items, so a row's result depends on its own tokens alone
-// cost 2 D R operations per selected token; reads its latent (R) for each KV head from L2, its packed values, 4 D bytes per exact token
-// defs DH, HQ, HK, MAXP, R, RS, SINK, RECENT, SPARSITY, CRIT_MIN, CRIT_MAX, DENSE_BELOW, VALUE_BITS, VALUE_GROUP, LATENT_INT8, YMAX,
+// cost 2 D R / BASIS_GROUPS operations per selected token; reads its group's share of a latent (R) for each KV head from L2, its packed values, 4 D bytes per exact token
+// defs DH, HQ, HK, MAXP, R, RS, BASIS_GROUPS, SINK, RECENT, SPARSITY, CRIT_MIN, CRIT_MAX, DENSE_BELOW, VALUE_BITS, VALUE_GROUP, LATENT_INT8, YMAX,
 //      MERGE_GROUPS
 //      oracle Reference.SparseAttend · launcher SparseAttendKernel
 #include "attend_items.cuh"
@@ -187,7 +187,7 @@ __device__ __forceinline__ void attend(const Args& args) {
         auto tokens_of = [&](u32 some) { return tokens + (__ffs(some) - 1) * ATTEND_TILE + warp * 16; };
         LatentRows rows;
         if (tiles) {
-            set_rows(rows, args, tokens_of(tiles));
+            set_rows(rows, args, tokens_of(tiles), kv_head);
 #pragma unroll
             for (int c = 0; c < RING_CHUNKS; c++) {
                 fetch_chunk(ring, c, rows);
@@ -210,10 +210,10 @@ __device__ __forceinline__ void attend(const Args& args) {
         while (tiles) {
             u32 next = tiles & (tiles - 1);
             if (RING_CHUNKS == CHUNKS && next)
-                set_rows(rows, args, tokens_of(next));
+                set_rows(rows, args, tokens_of(next), kv_head);
             attend_tile(args, tasks[__ffs(tiles) - 1], kv_head, tokens_of(tiles), common, ring, basis, parts, [&](int c) {
                 if (RING_CHUNKS < CHUNKS && c == CHUNKS - RING_CHUNKS && next)
-                    set_rows(rows, args, tokens_of(next));
+                    set_rows(rows, args, tokens_of(next), kv_head);
                 if (c + RING_CHUNKS < CHUNKS || next)
                     fetch_chunk(ring, (c + RING_CHUNKS) % CHUNKS, rows);
                 commit_copies();

@@ -27,5 +27,5 @@ internal static class CacheTraffic
 
     /// <summary>Operations of rebuilding one row's selected keys in one compressed layer; a multiply-add is two.</summary>
     public static double Reconstruction(PageLayout layout, int length) =>
-        layout.Spec.IsDense ? 0 : 2.0 * CacheTimeline.SelectedCount(length, layout.Spec) * layout.Spec.Rank * layout.KeyWidth;
+        layout.Spec.IsDense ? 0 : 2.0 * CacheTimeline.SelectedCount(length, layout.Spec) * layout.Spec.GroupRank * layout.KeyWidth;
 }
