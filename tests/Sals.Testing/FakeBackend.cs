@@ -19,7 +19,7 @@ public sealed class FakeBackend : IStepBackend
 
     private readonly Dictionary<int, int[]> _pages = [];
     private readonly Slot[] _slots;
-    private readonly Queue<(long Id, List<(int Slot, int Token)> Rows)> _outstanding = new();
+    private readonly Queue<(long Id, List<(int Slot, int Token)> Rows, double Prefill)> _outstanding = new();
     private readonly Dictionary<(int Lane, int Offset), Cursor> _lanes = [];
     private long _submitted;
 
@@ -32,7 +32,9 @@ public sealed class FakeBackend : IStepBackend
         LatentSpec? spec = null,
         int layers = 4,
         int[]? lanes = null,
-        int vocabulary = 1000)
+        int vocabulary = 1000,
+        int chunk = 32,
+        PrefillCost? cost = null)
     {
         spec ??= LatentSpec.Dense(layers);
         var dense = spec.DenseLayers.Length > 0 ? 8192L : 0;
@@ -55,8 +57,8 @@ public sealed class FakeBackend : IStepBackend
             PageBytes = [dense, hot, latent],
             ExactPageBytes = dense + hot,
             LaneLengths = lanes ?? [maxModelLength, Math.Min(maxModelLength, 256)],
-            PrefillChunk = 32,
-            PrefillCost = new PrefillCost(0.1, 0),
+            PrefillChunk = chunk,
+            PrefillCost = cost ?? PrefillCost.Linear(0.1, 0),
         };
     }
 
@@ -64,6 +66,9 @@ public sealed class FakeBackend : IStepBackend
 
     /// <summary>The step, counted from 1, whose Submit fails as a lost device does; 0 = never.</summary>
     public long FaultAtStep { get; set; }
+
+    /// <summary>How long the prefill slices of a plan take, milliseconds of no clock: reported with the step's samples.</summary>
+    public Func<StepPlan, double>? PrefillTime { get; init; }
 
     /// <summary>Called at each Submit on the engine thread, before the plan is carried out.</summary>
     public Action<StepPlan>? OnSubmit { get; set; }
@@ -124,19 +129,20 @@ public sealed class FakeBackend : IStepBackend
             Prefill(slice, rows);
         }
 
-        _outstanding.Enqueue((_submitted, rows));
+        _outstanding.Enqueue((_submitted, rows, PrefillTime?.Invoke(plan) ?? 0));
         return new StepTicket(_submitted);
     }
 
     public void Collect(StepTicket ticket, StepResult result)
     {
-        var (id, rows) = _outstanding.Dequeue();
+        var (id, rows, prefill) = _outstanding.Dequeue();
         if (id != ticket.Id)
         {
             throw new InvalidOperationException($"Step {ticket.Id} collected before step {id}.");
         }
 
         result.Count = rows.Count;
+        result.PrefillMilliseconds = prefill;
         for (var i = 0; i < rows.Count; i++)
         {
             result.Slots[i] = rows[i].Slot;

@@ -58,14 +58,3 @@ public sealed record BackendInfo
 
     public long BytesOf(PoolKind pool) => PageBytes[(int)pool];
 }
-
-/// <summary>Estimated time of a prefill slice in milliseconds: a part per (token, layer) and a part per (token, attended token, layer).</summary>
-public readonly record struct PrefillCost(double PerToken, double PerPair)
-{
-    /// <summary>Milliseconds of one layer for tokens [first, end), each of which attends to all before it.</summary>
-    public double Milliseconds(int first, int end)
-    {
-        double tokens = end - first;
-        return tokens * (PerToken + PerPair * (first + end) / 2);
-    }
-}

@@ -21,6 +21,9 @@ public sealed class PlannedStep
     /// <summary>Whose prefill slice, in plan order.</summary>
     public List<Prefill> Slices { get; } = [];
 
+    /// <summary>Estimated time of the slices, milliseconds, as <see cref="Backends.PrefillCost"/> has it.</summary>
+    public double PrefillMilliseconds { get; set; }
+
     /// <summary>Pages whose last reader is this step.</summary>
     public List<(PoolKind Pool, int Page)> Released { get; } = [];
 
@@ -30,5 +33,6 @@ public sealed class PlannedStep
         Rows.Clear();
         Slices.Clear();
         Released.Clear();
+        PrefillMilliseconds = 0;
     }
 }

@@ -25,7 +25,7 @@ public sealed class Prefill
     /// <summary>Next token of that layer.</summary>
     public int Token { get; set; }
 
-    /// <summary>Step counter when it took its lane, for ageing.</summary>
+    /// <summary>Step counter when it took its lane.</summary>
     public long StartedStep { get; set; }
 
     public int PromptLength => Generation.Request.Prompt.Length;

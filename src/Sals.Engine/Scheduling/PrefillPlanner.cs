@@ -3,24 +3,41 @@ using Sals.Engine.Backends;
 namespace Sals.Engine.Scheduling;
 
 /// <summary>
-/// Chooses the prefill slices of a step: the prompt with the least work left first, older ones aged forward, within a time budget
-/// beside decode rows, else one whole layer. What a prompt computes does not depend on how it is sliced.
+/// Chooses the prefill slices of a step: the prompt with the least work left first, but in every fourth step the oldest, so that none starves; within
+/// a time budget beside decode rows, else one whole layer. The estimates of <see cref="PrefillCost"/> are corrected by what steps took:
+/// a device that slows down under load must not slow down the decode rows. What a prompt computes does not depend on how it is sliced.
 /// </summary>
 public sealed class PrefillPlanner
 {
-    // milliseconds of work forgiven per step waited: a long prompt overtakes newcomers after some hundred steps
-    private const double AgeingPerStep = 5;
+    // every so many steps the oldest prompt goes first: the share of the work that no newcomer can take from it
+    private const int OldestFirst = 4;
+
+    // shorter measurements are mostly launches
+    private const double LeastObserved = 1;
+    private const double ObservedWeight = 0.2;
 
     private readonly BackendInfo _info;
     private readonly EngineOptions _options;
     private readonly Comparison<Prefill> _byUrgency;
-    private long _stepNumber;
+
+    // milliseconds of a device per millisecond of the estimate
+    private double _pace = 1;
 
     public PrefillPlanner(BackendInfo info, EngineOptions options)
     {
         _info = info;
         _options = options;
-        _byUrgency = (a, b) => Urgency(a).CompareTo(Urgency(b));
+        _byUrgency = (a, b) => Left(a).CompareTo(Left(b)) is var order && order != 0 ? order : a.StartedStep.CompareTo(b.StartedStep);
+    }
+
+    /// <summary>Takes in how long the slices of a collected step really took.</summary>
+    public void Observe(PlannedStep step)
+    {
+        var (estimate, measured) = (step.PrefillMilliseconds, step.Result.PrefillMilliseconds);
+        if (estimate > 0 && measured > 0 && Math.Max(estimate, measured) >= LeastObserved)
+        {
+            _pace += ObservedWeight * (Math.Clamp(measured / estimate, 0.25, 4) - _pace);
+        }
     }
 
     /// <summary>
@@ -34,8 +51,12 @@ public sealed class PrefillPlanner
             return;
         }
 
-        _stepNumber = stepNumber;
         active.Sort(_byUrgency);
+        if (stepNumber % OldestFirst == 0)
+        {
+            MoveOldestFirst(active);
+        }
+
         var alone = step.Plan.Decodes.Count == 0;
         var budget = _options.PrefillBudgetMilliseconds;
         var tokens = Math.Max(_options.MaxBatchedTokens, _info.PrefillChunk);
@@ -50,15 +71,18 @@ public sealed class PrefillPlanner
                     return;
                 }
 
-                var cost = layers * _info.PrefillCost.Milliseconds(active[i].Token, end);
+                var estimate = layers * _info.PrefillCost.Milliseconds(active[i].Token, end);
+                step.PrefillMilliseconds += estimate;
+                budget -= _pace * estimate;
                 tokens -= end - active[i].Token;
                 Add(step, active[i], layers, end);
-                budget -= cost;
                 first = false;
             }
 
             if (active[i].Layer == _info.LayerCount)
             {
+                // the head runs once for all prompts that end in a step
+                budget -= done.Count == 0 ? _info.PrefillCost.PerEnd : 0;
                 done.Add(active[i]);
                 active.RemoveAt(i--);
             }
@@ -70,7 +94,7 @@ public sealed class PrefillPlanner
     {
         var length = prefill.PromptLength;
         var rest = length - prefill.Token;
-        var layerCost = _info.PrefillCost.Milliseconds(prefill.Token, length);
+        var layerCost = Cost(prefill.Token, length);
         if (rest <= tokens && (layerCost <= budget || (first && alone)))
         {
             var layers = 1;
@@ -84,8 +108,7 @@ public sealed class PrefillPlanner
 
         var chunk = _info.PrefillChunk;
         var end = prefill.Token;
-        while (end + chunk < length && end + chunk - prefill.Token <= tokens
-            && ((first && alone) || _info.PrefillCost.Milliseconds(prefill.Token, end + chunk) <= budget))
+        while (end + chunk < length && end + chunk - prefill.Token <= tokens && ((first && alone) || Cost(prefill.Token, end + chunk) <= budget))
         {
             end += chunk;
         }
@@ -96,6 +119,21 @@ public sealed class PrefillPlanner
         }
 
         return first ? (1, Math.Min(end + chunk, length)) : (0, end);
+    }
+
+    private double Cost(int first, int end) => _pace * _info.PrefillCost.Milliseconds(first, end);
+
+    private static void MoveOldestFirst(List<Prefill> active)
+    {
+        var oldest = 0;
+        for (var i = 1; i < active.Count; i++)
+        {
+            oldest = active[i].StartedStep < active[oldest].StartedStep ? i : oldest;
+        }
+
+        var prefill = active[oldest];
+        active.RemoveAt(oldest);
+        active.Insert(0, prefill);
     }
 
     private void Add(PlannedStep step, Prefill prefill, int layers, int end)
@@ -130,10 +168,8 @@ public sealed class PrefillPlanner
         }
     }
 
-    private double Urgency(Prefill prefill)
-    {
-        var layer = _info.PrefillCost.Milliseconds(prefill.HistoryLength, prefill.PromptLength);
-        var left = layer * (_info.LayerCount - prefill.Layer - 1) + _info.PrefillCost.Milliseconds(prefill.Token, prefill.PromptLength);
-        return left - AgeingPerStep * (_stepNumber - prefill.StartedStep);
-    }
+    /// <summary>Estimated milliseconds until the prompt's first token.</summary>
+    private double Left(Prefill prefill) =>
+        (_info.PrefillCost.Milliseconds(prefill.HistoryLength, prefill.PromptLength) * (_info.LayerCount - prefill.Layer - 1))
+        + _info.PrefillCost.Milliseconds(prefill.Token, prefill.PromptLength);
 }

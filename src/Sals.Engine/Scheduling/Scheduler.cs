@@ -129,6 +129,7 @@ public sealed class Scheduler
     public void Commit(PlannedStep step)
     {
         var row = 0;
+        _prefillPlanner.Observe(step);
         foreach (var (sequence, output) in step.Rows)
         {
             sequence.InFlight--;

@@ -56,7 +56,8 @@ public readonly record struct SlotMask(int Slot, uint[] Bits);
 
 /// <summary>
 /// Everything one step does; the only thing that crosses the boundary to a backend, and host data only. Reused: two instances alternate.
-/// A backend carries it out in this order: starts, edits, copies, flushes, decode rows, prefill slices.
+/// A backend carries it out in this order: starts, edits, copies, flushes, then decode rows and prefill slices, which touch nothing of each other:
+/// either may come first.
 /// Results come in the order of the decode rows, then one row per slot of each sampling slice.
 /// </summary>
 public sealed class StepPlan

@@ -20,6 +20,9 @@ public sealed class StepResult
 
     public int Count { get; set; }
 
+    /// <summary>How long the prefill slices of the step took, milliseconds; 0 = there were none, or nobody timed them.</summary>
+    public double PrefillMilliseconds { get; set; }
+
     /// <summary>[Count]</summary>
     public int[] Slots { get; }
 

@@ -427,7 +427,7 @@ public abstract class StepBackendContract
 
         Assert.Equal(0, info.CacheBytes % info.SlabBytes);
         Assert.Equal(MaxLength, info.LaneLengths[0]);
-        Assert.True(info.PrefillCost.PerToken > 0 && info.PrefillCost.PerPair > 0);
+        Assert.True(info.PrefillCost.Milliseconds(0, 1) > 0 && info.PrefillCost.PerPair > 0);
     }
 
     [Fact]

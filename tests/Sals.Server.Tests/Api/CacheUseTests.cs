@@ -24,7 +24,7 @@ public class CacheUseTests
         CacheTokens = 1,
         LaneLengths = [1],
         PrefillChunk = 1,
-        PrefillCost = default,
+        PrefillCost = PrefillCost.Linear(0, 0),
     };
 
     [Fact]

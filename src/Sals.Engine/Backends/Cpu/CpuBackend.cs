@@ -164,6 +164,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
 
         var source = _results[_collected++ % _results.Length];
         result.Count = source.Count;
+        result.PrefillMilliseconds = source.PrefillMilliseconds;
         Array.Copy(source.Slots, result.Slots, source.Count);
         Array.Copy(source.Tokens, result.Tokens, source.Count);
         Array.Copy(source.LogProbabilities, result.LogProbabilities, source.Count);
@@ -249,6 +250,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
 
         var finals = Decode(plan);
         var sampled = finals;
+        var started = Stopwatch.GetTimestamp();
         foreach (ref readonly var slice in plan.Prefills.Items)
         {
             if (!_forward.Prefill(slice, finals))
@@ -268,6 +270,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             finals += slice.Samples ? 1 : 0;
         }
 
+        result.PrefillMilliseconds = plan.Prefills.Count > 0 ? Stopwatch.GetElapsedTime(started).TotalMilliseconds : 0;
         Sample(plan, finals, sampled, result);
     }
 
@@ -382,7 +385,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
 
         var pairs = Math.Max(1.0, length - count);
         var perPair = Math.Max(1e-9, (end - begin) / (count * pairs));
-        return new PrefillCost(Math.Max(1e-6, (begin / count) - (perPair * count / 2)), perPair);
+        return PrefillCost.Linear(Math.Max(1e-6, (begin / count) - (perPair * count / 2)), perPair);
 
         double Time(int first)
         {

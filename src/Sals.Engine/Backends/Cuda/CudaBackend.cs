@@ -269,29 +269,36 @@ public sealed class CudaBackend : IStepBackend
         _stream.Upload<float>(pairs, _arena.Rope);
     }
 
-    /// <summary>Times one layer at the start of a prompt and as far behind as the first lane reaches.</summary>
+    /// <summary>Times one layer for chunks of growing size at the start of a prompt and for one as far behind as the first lane reaches, and the head.</summary>
     private PrefillCost MeasurePrefill()
     {
+        const int sizes = 8;
         var length = _arena.Lanes[0].Length;
         var count = Math.Min(Chunk, length);
-        var begin = Time(0);
-        var far = Math.Min(length - count, 16 * Chunk);
-        var perPair = far > 0 ? Math.Max(1e-12, (Time(far) - begin) / ((double)count * far)) : 1e-9;
-        return new PrefillCost(Math.Max(1e-7, (begin / count) - (perPair * count / 2)), perPair);
-
-        double Time(int first)
+        using var start = new CudaEvent(timing: true);
+        using var end = new CudaEvent(timing: true);
+        var layer = new double[sizes];
+        for (var i = 0; i < sizes; i++)
         {
-            using var start = new CudaEvent(timing: true);
-            using var end = new CudaEvent(timing: true);
+            var rows = (i + 1) * Chunk / sizes;
+            layer[i] = rows <= length ? Time(() => _forward.RunLayerForTiming(0, rows)) : i > 0 ? layer[i - 1] : Time(() => _forward.RunLayerForTiming(0, length));
+        }
+
+        var far = Math.Min(length - count, 16 * Chunk);
+        var perPair = far > 0 ? (Time(() => _forward.RunLayerForTiming(far, count)) - Time(() => _forward.RunLayerForTiming(0, count))) / ((double)count * far) : 0;
+        return new PrefillCost(Chunk, layer, Math.Max(1e-12, perPair), Time(() => _forward.SampleFinals(1, 0, 1)));
+
+        double Time(Action run)
+        {
             var best = double.MaxValue;
-            for (var i = 0; i < 4; i++)
+            for (var i = 0; i < 3; i++)
             {
                 start.Record(_stream);
-                _forward.RunLayerForTiming(first, count);
+                run();
                 end.Record(_stream);
                 end.Wait();
 
-                // the first run chooses cuBLASLt layouts
+                // the first run makes cuBLASLt's layouts
                 best = i == 0 ? best : Math.Min(best, end.MillisecondsSince(start));
             }
 

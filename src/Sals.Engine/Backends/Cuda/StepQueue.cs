@@ -11,7 +11,7 @@ namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>
 /// Turns a plan into the work of one step on the stream: checks it on the host, writes it into one of two pinned sets that alternate, and enqueues
-/// copies, the decode graph and prefill slices. Nothing here waits for the device but the reuse of a set.
+/// copies, prefill slices and the decode graph. Nothing here waits for the device but the reuse of a set.
 /// </summary>
 internal sealed class StepQueue : IDisposable
 {
@@ -25,6 +25,8 @@ internal sealed class StepQueue : IDisposable
     private readonly DecodeGraphs _graphs;
     private readonly StepStaging[] _staging;
     private readonly CudaEvent[] _sampled;
+    private readonly (CudaEvent Start, CudaEvent End)[] _prefill;
+    private readonly bool[] _prefilled = new bool[Depth];
     private readonly MaskStaging _masks;
     private readonly int _sparseLayers;
 
@@ -45,6 +47,7 @@ internal sealed class StepQueue : IDisposable
         var flushes = forward.Sparse is { } sparse ? SparseArena.MaxFlushes(sparse.Arena.Shape, arena.Slots) : 0;
         _staging = [.. Enumerable.Range(0, Depth).Select(_ => new StepStaging(arena.Slots, StepArena.MaskWords(model), arena.Lanes.Sum(l => l.Length), words, flushes))];
         _sampled = [.. Enumerable.Range(0, Depth).Select(_ => new CudaEvent())];
+        _prefill = [.. Enumerable.Range(0, Depth).Select(_ => (new CudaEvent(timing: true), new CudaEvent(timing: true)))];
     }
 
     /// <summary>Steps that may be outstanding.</summary>
@@ -73,11 +76,18 @@ internal sealed class StepQueue : IDisposable
     {
         Wait(_sampled[set]);
         _staging[set].Read(result);
+        result.PrefillMilliseconds = _prefilled[set] ? _prefill[set].End.MillisecondsSince(_prefill[set].Start) : 0;
     }
 
     public void Dispose()
     {
         Array.ForEach(_sampled, e => e.Dispose());
+        foreach (var (start, end) in _prefill)
+        {
+            start.Dispose();
+            end.Dispose();
+        }
+
         Array.ForEach(_staging, s => s.Dispose());
     }
 
@@ -116,14 +126,19 @@ internal sealed class StepQueue : IDisposable
         StageDecode(plan, staging);
         var finals = StagePrefills(plan, staging);
         _masks.Stage(plan, staging);
-        Decode(plan, staging);
-        _sampled[set].Record(_stream);
-        Prefill(plan, staging, finals);
-        if (staging.ResultCount > plan.Decodes.Count)
+
+        // prompts first: were they behind the decode rows, the rows of a step whose prompts end would wait for two steps' slices
+        _prefilled[set] = plan.Prefills.Count > 0;
+        if (_prefilled[set])
         {
-            _sampled[set].Record(_stream);
+            _prefill[set].Start.Record(_stream);
+            Prefill(plan, staging);
+            _prefill[set].End.Record(_stream);
         }
 
+        Decode(plan, staging);
+        SampleFinals(plan, staging, finals);
+        _sampled[set].Record(_stream);
         staging.Finished.Record(_stream);
     }
 
@@ -250,13 +265,8 @@ internal sealed class StepQueue : IDisposable
         Download(staging, 0, count);
     }
 
-    private void Prefill(StepPlan plan, StepStaging staging, int finals)
+    private void Prefill(StepPlan plan, StepStaging staging)
     {
-        if (plan.Prefills.Count == 0)
-        {
-            return;
-        }
-
         _stream.Upload(staging.Tokens, _arena.Tokens, staging.TokenCount);
         var words = staging.WordCount;
         int tokens = 0, final = 0;
@@ -277,6 +287,10 @@ internal sealed class StepQueue : IDisposable
         }
 
         Scatter(staging, words);
+    }
+
+    private void SampleFinals(StepPlan plan, StepStaging staging, int finals)
+    {
         var first = plan.Decodes.Count;
         var count = staging.ResultCount - first;
         if (count > 0)
