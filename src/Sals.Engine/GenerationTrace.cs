@@ -41,6 +41,9 @@ public sealed class GenerationTrace
     /// <summary>Those among <see cref="SparseLayerTokens"/> that chose tokens by score.</summary>
     public int ScoredLayerTokens { get; set; }
 
+    /// <summary>Latent tokens attended to, summed over <see cref="SparseLayerTokens"/>.</summary>
+    public long SelectedTokens { get; set; }
+
     /// <summary>Hot pages that were compressed while decoding, all choices.</summary>
     public int FlushedPages { get; set; }
 

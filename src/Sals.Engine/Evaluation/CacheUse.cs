@@ -106,17 +106,19 @@ public sealed record CacheUse
     {
         var spec = layout.Spec;
         var exact = 2.0 * layout.ExactPlaneBytes / PageLayout.PageSize;
-        double scored = (double)layout.ScorePlaneBytes / PageLayout.PageSize, whole = (double)layout.LatentLayerBytes / PageLayout.PageSize;
+        double scored = (double)layout.ScorePlaneBytes / PageLayout.PageSize, whole = layout.MeanLatentLayerBytes / PageLayout.PageSize;
         double read = 0, dense = 0;
-        foreach (var length in traces.Select(trace => trace.CacheTokens).Where(length => length > 0))
+        foreach (var trace in traces.Where(trace => trace.CacheTokens > 0))
         {
-            int candidates = CacheTimeline.CandidateCount(length, spec), selected = CacheTimeline.SelectedCount(length, spec);
-            read += (exact * (length - candidates)) + (whole * selected) + (candidates > selected ? scored * candidates : 0);
+            int length = trace.CacheTokens, candidates = CacheTimeline.CandidateCount(length, spec);
+            // a number that scores decide is a mean over the decoded tokens
+            var selected = spec.CriticalMass > 0 ? (double)trace.SelectedTokens / Math.Max(1, trace.SparseLayerTokens) : CacheTimeline.SelectedCount(length, spec);
+            read += (exact * (length - candidates)) + (whole * selected) + (candidates > spec.LeastCount(length) ? scored * candidates : 0);
             dense += exact * length;
         }
 
         return dense > 0 ? read / dense : 1;
     }
 
-    private static double RatioOf(PageLayout layout) => layout.Spec.IsDense ? 1 : layout.LatentLayerBytes / (2.0 * layout.ExactPlaneBytes);
+    private static double RatioOf(PageLayout layout) => layout.Spec.IsDense ? 1 : layout.MeanLatentLayerBytes / (2.0 * layout.ExactPlaneBytes);
 }

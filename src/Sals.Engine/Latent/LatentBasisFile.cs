@@ -70,7 +70,8 @@ public static class LatentBasisFile
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
             foreach (var i in spec.SparseLayers)
             {
-                layers[i] = spec.Basis == BasisKind.Queries ? ReadWeighted(file, i, spec, model.KeyWidth) : ReadLayer(file, i, spec.Centred, spec, model.KeyWidth);
+                var own = spec.OfLayer(i);
+                layers[i] = spec.Basis == BasisKind.Queries ? ReadWeighted(file, i, own, model.KeyWidth) : ReadLayer(file, i, spec.Centred, own, model.KeyWidth);
                 hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Vectors.AsSpan()));
                 hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Projection.AsSpan()));
                 hash.AppendData(MemoryMarshal.AsBytes(layers[i]!.Mean.AsSpan()));

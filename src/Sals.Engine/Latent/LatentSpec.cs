@@ -31,7 +31,10 @@ public sealed record LatentSpec
     /// <summary>R, latent coordinates kept per key; at most D, and a multiple of 16 unless it is D.</summary>
     public int Rank { get; init; }
 
-    /// <summary>RS, leading latent coordinates that scoring reads; 1..R.</summary>
+    /// <summary>[compressed layers, ascending], R of each where they differ, multiples of 16; <see cref="Rank"/> is their largest then. Empty = <see cref="Rank"/> everywhere.</summary>
+    public int[] LayerRanks { get; init; } = [];
+
+    /// <summary>RS, leading latent coordinates that scoring reads, the same in every layer; 1..R of the layer that has least.</summary>
     public int ScoreRank { get; init; }
 
     /// <summary>
@@ -56,6 +59,12 @@ public sealed record LatentSpec
 
     public int CriticalMax { get; init; }
 
+    /// <summary>
+    /// Over 0: of a row's candidates as few are selected as hold this share of the probability that their scores give them (<c>SelectMass</c>), at least
+    /// <see cref="CriticalMin"/> and at most <see cref="CriticalMax"/>, whatever the length. 0 = a number that depends on the length alone.
+    /// </summary>
+    public double CriticalMass { get; init; }
+
     /// <summary>Bits of a value code: 2, 3 or 4, quantised in groups; 16 = plain fp16.</summary>
     public int ValueBits { get; init; } = 16;
 
@@ -79,6 +88,9 @@ public sealed record LatentSpec
     /// <summary>Scores see rope, averaged over bands of distance (<c>ScoreBands</c>), instead of none as in the paper.</summary>
     public bool ScoreRope { get; init; }
 
+    /// <summary>Every query head scores by itself and the standardised scores are put together (<c>HeadScores</c>), instead of one score of the sum of all heads' logits.</summary>
+    public bool ScoreHeads { get; init; }
+
     /// <summary>The mean key of a layer is subtracted before projection and added back at reconstruction.</summary>
     public bool Centred { get; init; }
 
@@ -95,8 +107,17 @@ public sealed record LatentSpec
         return nth < scored ? (group * scored) + nth : ScoreRank + (group * (GroupRank - scored)) + nth - scored;
     }
 
-    /// <summary>Latent tokens a compressed layer may select in a sequence of <paramref name="length"/> tokens (fewer when there are fewer).</summary>
-    public int CriticalCount(int length) => Math.Clamp(length / Sparsity, CriticalMin, CriticalMax);
+    /// <summary>R of a compressed layer.</summary>
+    public int RankOf(int layer) => LayerRanks.Length == 0 ? Rank : LayerRanks[Array.IndexOf(SparseLayers, layer)];
+
+    /// <summary>The same settings with the rank of a compressed layer for all.</summary>
+    public LatentSpec OfLayer(int layer) => LayerRanks.Length == 0 ? this : this with { Rank = RankOf(layer), LayerRanks = [] };
+
+    /// <summary>Most latent tokens a compressed layer may select in a sequence of <paramref name="length"/> tokens (fewer when there are fewer).</summary>
+    public int CriticalCount(int length) => CriticalMass > 0 ? CriticalMax : Math.Clamp(length / Sparsity, CriticalMin, CriticalMax);
+
+    /// <summary>Least number of them: <see cref="CriticalCount"/> unless it depends on the scores.</summary>
+    public int LeastCount(int length) => CriticalMass > 0 ? CriticalMin : CriticalCount(length);
 
     /// <summary>
     /// First and second layer and the last are not sparsified (paper, section 5.1: latent selection is poor there);
@@ -116,7 +137,7 @@ public sealed record LatentSpec
     public string Describe() => IsDense
         ? $"dense{(DenseInt8 ? " dense_format=int8" : "")}"
         : string.Create(System.Globalization.CultureInfo.InvariantCulture,
-            $"{Name} rank={Rank} score_rank={ScoreRank} basis_groups={BasisGroups} sink_tokens={SinkTokens} recent_tokens={RecentTokens} sparsity={Sparsity} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} score_rope={(ScoreRope ? "bands" : "none")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
+            $"{Name} {(LayerRanks.Length == 0 ? $"rank={Rank}" : $"layer_ranks={string.Join(',', LayerRanks)}")} score_rank={ScoreRank} basis_groups={BasisGroups} sink_tokens={SinkTokens} recent_tokens={RecentTokens} {(CriticalMass > 0 ? $"critical_mass={CriticalMass}" : $"sparsity={Sparsity}")} critical_min={CriticalMin} critical_max={CriticalMax} value_bits={ValueBits} value_group={ValueGroup} value_rotation={(RotateValues ? "hadamard" : "none")} dense_layers={(DenseLayers.Length == 0 ? "none" : string.Join(',', DenseLayers))} dense_below={DenseBelow} dense_format={(DenseInt8 ? "int8" : "exact")} latent_format={LatentSpecParser.NameOf(LatentFormat)} score_rope={(ScoreRope ? "bands" : "none")} score_heads={(ScoreHeads ? "zscore" : "sum")} centred={(Centred ? "true" : "false")} basis={(Basis == BasisKind.Queries ? "queries" : "keys")}");
 }
 
 /// <summary>What a latent basis keeps of the keys.</summary>

@@ -36,6 +36,7 @@ public sealed class LatentSpecParser
     [
         ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16; not set = the preset's bytes: twice as many in int8 as in bf16"),
         ("rank", "latent coordinates, instead of rank_ratio"),
+        ("layer_ranks", "latent coordinates of each compressed layer in order, comma-separated multiples of 16, instead of rank ('sals analyze' suggests some); CPU only"),
         ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
         ("score_rank", "scored coordinates, instead of score_ratio"),
         ("basis_groups", "consecutive groups of KV heads with a basis of their own, a divisor of the KV heads; each keeps an equal share of rank and score_rank; 1 = one basis for all, as in the paper"),
@@ -43,6 +44,7 @@ public sealed class LatentSpecParser
         ("recent_tokens", "newest tokens always attended exactly, 1 to 65536"),
         ("critical", "fixed number of selected tokens, instead of the rule"),
         ("sparsity", "selected tokens are length / sparsity; alone it also lifts critical_min and critical_max"),
+        ("critical_mass", "over 0 to below 1, instead of sparsity: of each row as few tokens as hold this share of the probability that their scores say, critical_min to critical_max; CPU only"),
         ("critical_min", "least number of selected tokens"),
         ("critical_max", "largest number of selected tokens"),
         ("value_bits", "2, 3, 4 or 16"),
@@ -53,6 +55,7 @@ public sealed class LatentSpecParser
         ("dense_format", "exact or int8: how the layers that are never compressed keep keys and values, int8 with a scale for each token and KV head"),
         ("latent_format", "int8, bf16, or on the CPU only float32 and int4"),
         ("score_rope", "none (as in the paper) or bands: scores see rope, averaged over bands of distance; on the GPU of int8 latents only"),
+        ("score_heads", "sum (one score of all heads together, as in the paper) or zscore (every query head by itself, standardised, put together as the sum of exponentials); CPU only"),
         ("centred", "true or false: subtract the mean key before projecting"),
         ("basis", "keys (directions in which keys are largest, as in the paper) or queries (those that queries see; needs centred)"),
     ];
@@ -144,20 +147,28 @@ public sealed class LatentSpecParser
         Exclude("critical", "sparsity");
         Exclude("critical", "critical_min");
         Exclude("critical", "critical_max");
+        Exclude("critical", "critical_mass");
+        Exclude("sparsity", "critical_mass");
+        Exclude("layer_ranks", "rank");
+        Exclude("layer_ranks", "rank_ratio");
         var format = Format();
         var groups = Groups();
-        var rank = Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width, groups), 1, width);
+        var layers = Layers();
+        var layerRanks = LayerRanks(_model.LayerCount - layers.Length, groups);
+        var rank = layerRanks.Length > 0 ? layerRanks.Max() : Integer("rank", RoundedShare(Ratio("rank_ratio", RankRatioOf(preset, format)), width, groups), 1, width);
+        var (mean, least) = layerRanks.Length > 0 ? (layerRanks.Sum() / layerRanks.Length, layerRanks.Min()) : (rank, rank);
         var mostScored = format.IsCoded() && !_values.ContainsKey("score_ratio") ? MostScoredCodes / (CoordinateStep * groups) * CoordinateStep * groups : int.MaxValue;
-        var scoreRank = Integer("score_rank", Math.Min(RoundedShare(Ratio("score_ratio", 0.5), rank, groups), mostScored), 1, rank);
+        var scoreRank = Integer("score_rank", Math.Min(Math.Min(RoundedShare(Ratio("score_ratio", 0.5), mean, groups), mostScored), least), 1, least);
         var critical = Integer("critical", 0, 1, int.MaxValue);
-        var lifted = _values.ContainsKey("sparsity");
+        var lifted = _values.ContainsKey("sparsity") || _values.ContainsKey("critical_mass");
         var basis = Kind();
         var spec = new LatentSpec
         {
             Name = preset,
             LayerCount = _model.LayerCount,
-            DenseLayers = Layers(),
+            DenseLayers = layers,
             Rank = rank,
+            LayerRanks = layerRanks,
             ScoreRank = scoreRank,
             BasisGroups = groups,
             SinkTokens = Integer("sink_tokens", 16, 0, 64),
@@ -165,6 +176,7 @@ public sealed class LatentSpecParser
             Sparsity = Integer("sparsity", 8, 1, int.MaxValue),
             CriticalMin = critical > 0 ? critical : Integer("critical_min", lifted ? 1 : 432, 1, int.MaxValue),
             CriticalMax = critical > 0 ? critical : Integer("critical_max", lifted ? int.MaxValue : 2048, 1, int.MaxValue),
+            CriticalMass = Mass(),
             ValueBits = Integer("value_bits", valueBits, 2, 16),
             ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
             RotateValues = Choice("value_rotation", "none", "hadamard"),
@@ -172,6 +184,7 @@ public sealed class LatentSpecParser
             DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ScoreRope = Choice("score_rope", "none", "bands"),
+            ScoreHeads = Choice("score_heads", "sum", "zscore"),
             Centred = Flag("centred", format.IsCoded() || basis == BasisKind.Queries),
             Basis = basis,
         };
@@ -290,6 +303,36 @@ public sealed class LatentSpecParser
 
         _errors.Add($"--sals {key}={text}: expected a number over 0 and up to 1.");
         return otherwise;
+    }
+
+    private double Mass()
+    {
+        var mass = _values.ContainsKey("critical_mass") ? Ratio("critical_mass", 0.5) : 0;
+        if (mass == 1)
+        {
+            _errors.Add("--sals critical_mass=1: expected a number over 0 and below 1; all tokens are critical_min=1000000000.");
+        }
+
+        return mass;
+    }
+
+    /// <param name="count">Compressed layers.</param>
+    private int[] LayerRanks(int count, int groups)
+    {
+        if (!_values.TryGetValue("layer_ranks", out var text))
+        {
+            return [];
+        }
+
+        int[] ranks = [.. text.Split(',', StringSplitOptions.TrimEntries).Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var rank) ? rank : 0)];
+        var step = CoordinateStep * groups;
+        if (ranks.Length == count && ranks.All(rank => rank > 0 && rank % step == 0 && rank <= _model.KeyWidth))
+        {
+            return ranks;
+        }
+
+        _errors.Add($"--sals layer_ranks={text}: expected {count} multiples of {step} up to the key width D = {_model.KeyWidth}, one for each compressed layer.");
+        return [];
     }
 
     private bool Flag(string key, bool otherwise)

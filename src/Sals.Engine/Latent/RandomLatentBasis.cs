@@ -15,7 +15,7 @@ public static class RandomLatentBasis
     public static LatentBasis Of(LatentSpec spec, ModelConfig model, int seed = 1)
     {
         var layers = new LatentBasisLayer?[model.LayerCount];
-        Parallel.ForEach(spec.SparseLayers, layer => layers[layer] = Layer(spec, model.KeyWidth, new Random((seed * 1000) + layer)));
+        Parallel.ForEach(spec.SparseLayers, layer => layers[layer] = Layer(spec.OfLayer(layer), model.KeyWidth, new Random((seed * 1000) + layer)));
         return new LatentBasis(layers, $"random {seed}");
     }
 

@@ -44,6 +44,13 @@ internal sealed class ScoreBands
         return (PerWidth * level) + ((newer - (PerWidth * ((1 << level) - 1))) >> level);
     }
 
+    /// <summary>Latent pages of a band, of a row with this many; the oldest band may be cut short.</summary>
+    public static int PagesOf(int band, int pages)
+    {
+        var (level, index) = Math.DivRem(band, PerWidth);
+        return Math.Min(1 << level, pages - (PerWidth * ((1 << level) - 1)) - (index << level));
+    }
+
     /// <summary>Scoring query of one band and what the mean key scores in it.</summary>
     /// <param name="pages">Latent pages of the row.</param>
     /// <param name="position">Of the row.</param>

@@ -34,7 +34,7 @@ public static class CacheTimeline
     /// <summary>Latent tokens that may be selected: [SinkCount, WindowStart).</summary>
     public static int CandidateCount(int length, LatentSpec spec) => WindowStart(length, spec) - SinkCount(length, spec);
 
-    /// <summary>Latent tokens that are selected in each compressed layer. Equal to <see cref="CandidateCount"/> when nothing needs scoring.</summary>
+    /// <summary>Latent tokens that are selected in each compressed layer; with critical_mass, most of them. Equal to <see cref="CandidateCount"/> when nothing needs scoring.</summary>
     public static int SelectedCount(int length, LatentSpec spec) => Math.Min(CandidateCount(length, spec), spec.CriticalCount(length));
 
     /// <summary>Whether page <paramref name="page"/> must have a latent copy.</summary>

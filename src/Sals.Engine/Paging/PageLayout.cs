@@ -12,7 +12,7 @@ namespace Sals.Engine.Paging;
 /// Latent page, for each compressed layer in ascending order, row t = token t of the page, rows without padding:
 /// score plane [P, RS] and rest plane [P, R - RS] of the latent key (float32, bf16, int8 or int4), value codes [P, D * bits / 8] packed as
 /// <c>ValueQuantizer</c> says, value scales [P, D / group] of (fp16 scale, fp16 zero). With 16 value bits the codes are fp16 values and there are no scales.
-/// Each plane begins at a multiple of 64 bytes.
+/// Each plane begins at a multiple of 64 bytes. Where ranks differ by layer, so do the rest planes.
 /// </summary>
 public sealed class PageLayout
 {
@@ -25,6 +25,8 @@ public sealed class PageLayout
     private readonly int[] _poolIndex;
     private readonly bool[] _isDense;
     private readonly long _peaks;
+    private readonly int[] _restBytes;
+    private readonly long[] _latentOffsets;
 
     public PageLayout(ModelConfig model, LatentSpec spec, ElementType exactType)
     {
@@ -36,6 +38,8 @@ public sealed class PageLayout
         ExactPlaneBytes = checked(PageSize * model.KeyWidth * exactType.Bytes());
         _poolIndex = new int[model.LayerCount];
         _isDense = new bool[model.LayerCount];
+        _restBytes = new int[model.LayerCount];
+        _latentOffsets = new long[model.LayerCount];
         var dense = spec.DenseLayers;
         var sparse = spec.SparseLayers;
         for (var i = 0; i < dense.Length; i++)
@@ -67,7 +71,17 @@ public sealed class PageLayout
         ValueRowBytes = model.KeyWidth * spec.ValueBits / 8;
         ValueScaleRowBytes = spec.ValueBits == 16 ? 0 : model.KeyWidth / spec.ValueGroup * 4;
         LatentLayerBytes = checked(ScorePlaneBytes + RestPlaneBytes + PageSize * (ValueRowBytes + ValueScaleRowBytes));
-        LatentPageBytes = RoundUp((long)sparse.Length * LatentLayerBytes);
+        var bytes = 0L;
+        for (var i = 0; i < sparse.Length; i++)
+        {
+            var layer = sparse[i];
+            _restBytes[layer] = spec.LayerRanks.Length > 0 ? checked(PageSize / 8 * (spec.LayerRanks[i] - spec.ScoreRank) * bits) : RestPlaneBytes;
+            _latentOffsets[layer] = bytes;
+            bytes += LatentBytes(layer);
+        }
+
+        LatentPageBytes = RoundUp(bytes);
+        MeanLatentLayerBytes = (double)bytes / sparse.Length;
     }
 
     public LatentSpec Spec { get; }
@@ -106,13 +120,16 @@ public sealed class PageLayout
     /// <summary>Bytes of a latent page, a multiple of <see cref="Unit"/>; 0 when no layer is compressible.</summary>
     public long LatentPageBytes { get; }
 
-    /// <summary>Bytes of one layer in a latent page.</summary>
+    /// <summary>Bytes of one layer in a latent page; the layer of largest rank where ranks differ.</summary>
     public int LatentLayerBytes { get; }
+
+    /// <summary>Bytes of one layer in a latent page, mean over the compressed layers; 0 when there are none.</summary>
+    public double MeanLatentLayerBytes { get; }
 
     /// <summary>Bytes of the plane [P, RS] of leading latent coordinates, all that scoring reads.</summary>
     public int ScorePlaneBytes { get; }
 
-    /// <summary>Bytes of the plane [P, R - RS] of the other latent coordinates.</summary>
+    /// <summary>Bytes of the plane [P, R - RS] of the other latent coordinates; of the layer of largest rank where ranks differ.</summary>
     public int RestPlaneBytes { get; }
 
     /// <summary>Bytes of one token's value codes: D * bits / 8.</summary>
@@ -142,12 +159,18 @@ public sealed class PageLayout
 
     public long ValuePeakOffset(int layer) => KeyPeakOffset(layer) + PeakPlaneBytes;
 
+    /// <summary>Bytes of a compressed layer's plane [P, R - RS] in a latent page, R its own.</summary>
+    public int RestBytes(int layer) => _restBytes[layer];
+
+    /// <summary>Bytes of a compressed layer in a latent page.</summary>
+    public int LatentBytes(int layer) => LatentLayerBytes - RestPlaneBytes + _restBytes[layer];
+
     /// <summary>Byte offset of a compressed layer's score plane within its latent page; the layer's other planes follow.</summary>
-    public long ScoreOffset(int layer) => (long)_poolIndex[layer] * LatentLayerBytes;
+    public long ScoreOffset(int layer) => _latentOffsets[layer];
 
     public long RestOffset(int layer) => ScoreOffset(layer) + ScorePlaneBytes;
 
-    public long ValueCodeOffset(int layer) => RestOffset(layer) + RestPlaneBytes;
+    public long ValueCodeOffset(int layer) => RestOffset(layer) + _restBytes[layer];
 
     public long ValueScaleOffset(int layer) => ValueCodeOffset(layer) + PageSize * (long)ValueRowBytes;
 

@@ -32,7 +32,7 @@ public sealed class StepAccounts
         if (candidates > 0)
         {
             _stats.CandidateTokens += candidates;
-            _stats.SelectedTokens += CacheTimeline.SelectedCount(length, _spec);
+            _stats.SelectedTokens += _spec.CriticalMass > 0 ? result.SelectedTokens[row] / Math.Max(1, result.SparseLayers[row]) : CacheTimeline.SelectedCount(length, _spec);
         }
     }
 

@@ -16,6 +16,7 @@ public sealed class StepResult
         TopLogProbabilities = new float[capacity * MaxTop];
         SparseLayers = new int[capacity];
         ScoredLayers = new int[capacity];
+        SelectedTokens = new int[capacity];
     }
 
     public int Count { get; set; }
@@ -46,4 +47,7 @@ public sealed class StepResult
 
     /// <summary>[Count], layers of a decode row whose tokens were chosen by score, because there were more candidates than the budget.</summary>
     public int[] ScoredLayers { get; }
+
+    /// <summary>[Count], latent tokens that a decode row attended to, summed over its layers.</summary>
+    public int[] SelectedTokens { get; }
 }

@@ -74,6 +74,7 @@ public sealed class TokenPublisher
             trace.SparseTokens += result.SparseLayers[row] > 0 ? 1 : 0;
             trace.SparseLayerTokens += result.SparseLayers[row];
             trace.ScoredLayerTokens += result.ScoredLayers[row];
+            trace.SelectedTokens += result.SelectedTokens[row];
         }
 
         // forced tokens are a text that is scored, not output

@@ -8,8 +8,8 @@ namespace Sals.Server.Commands;
 /// <param name="Settings">KEY=VALUE, as --sals takes them.</param>
 internal sealed record EvalCache(string Label, string Preset, string[] Settings)
 {
-    private static readonly string[] CriticalKeys = ["critical", "critical_min", "critical_max", "sparsity"];
-    private static readonly string[] BasisKeys = ["rank", "rank_ratio", "score_rank", "score_ratio", "value_bits", "value_group", "latent_format", .. CriticalKeys];
+    private static readonly string[] CriticalKeys = ["critical", "critical_mass", "critical_min", "critical_max", "sparsity"];
+    private static readonly string[] BasisKeys = ["rank", "layer_ranks", "rank_ratio", "score_rank", "score_ratio", "value_bits", "value_group", "latent_format", .. CriticalKeys];
 
     /// <summary>
     /// Caches of a list separated by commas: PRESET or PRESET/KEY=VALUE/..., in which + stands for the commas of a value. Accuracy is measured with dense_below=0 and

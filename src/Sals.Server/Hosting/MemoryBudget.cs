@@ -77,7 +77,7 @@ public static class MemoryBudget
     }
 
     /// <summary>Bytes of a compressed token over those of an exact one, one compressed layer.</summary>
-    public static double LayerRatio(PageLayout layout) => (double)layout.LatentLayerBytes / (2 * layout.ExactPlaneBytes);
+    public static double LayerRatio(PageLayout layout) => layout.MeanLatentLayerBytes / (2.0 * layout.ExactPlaneBytes);
 
     /// <summary>The same over all layers, dense ones included: the limit that long sequences approach.</summary>
     public static double ModelRatio(PageLayout layout) => (double)(layout.DensePageBytes + layout.LatentPageBytes) / layout.ExactPageBytes;

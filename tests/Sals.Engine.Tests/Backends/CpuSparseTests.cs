@@ -41,18 +41,20 @@ public class CpuSparseTests
     }
 
     [Theory]
-    [InlineData(false, false, "none")]
-    [InlineData(true, false, "none")]
-    [InlineData(false, true, "none")]
-    [InlineData(true, true, "none")]
-    [InlineData(false, false, "bands")]
-    [InlineData(true, true, "bands")]
-    public void Selection_follows_the_scores_of_an_independent_forward(bool bias, bool norm, string rope)
+    [InlineData(false, false, "none", "sum")]
+    [InlineData(true, false, "none", "sum")]
+    [InlineData(false, true, "none", "sum")]
+    [InlineData(true, true, "none", "sum")]
+    [InlineData(false, false, "bands", "sum")]
+    [InlineData(true, true, "bands", "sum")]
+    [InlineData(true, false, "none", "zscore")]
+    [InlineData(false, true, "bands", "zscore")]
+    public void Selection_follows_the_scores_of_an_independent_forward(bool bias, bool norm, string rope, string heads)
     {
         // one compressed layer with everything else dense: its inputs are those of the dense forward
         var config = Config() with { QueryKeyValueBias = bias, QueryKeyNorm = norm };
         using var weights = TinyModel.Build(config);
-        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0", $"score_rope={rope}"], config);
+        var spec = LatentSpecParser.Parse("sals-25", ["latent_format=float32", "dense_layers=0,2,3,4", "rank=32", "score_rank=8", "critical=20", "dense_below=0", $"score_rope={rope}", $"score_heads={heads}"], config);
         var random = new Random(5);
         int[] tokens = [.. Enumerable.Range(0, 300).Select(_ => random.Next(config.VocabularySize))];
         var probe = new LogitProbe();
@@ -76,28 +78,46 @@ public class CpuSparseTests
         }
 
         var layer = weights.Layers[1];
-        var query = GroupSum(Heads(layer.Query, layer.QueryBias, layer.QueryNorm, hidden.Values("L00.hidden", 0, 300)));
+        var query = Heads(layer.Query, layer.QueryBias, layer.QueryNorm, hidden.Values("L00.hidden", 0, 300));
         var scores = new double[192];
         var table = new RopeTable(config.Rope, config.HeadSize, 301);
-        double[][] queries = [.. Enumerable.Range(0, 3).Select(page => rope == "none" ? query : MeanOverPage(page))]; // three latent pages: a band each
-        for (var t = 16; t < 192; t++)
+        double[][] keys = [.. Enumerable.Range(0, 192).Select(t => Heads(layer.Key, layer.KeyBias, layer.KeyNorm, hidden.Values("L00.hidden", 0, t)))];
+        if (heads == "sum")
         {
-            var key = Heads(layer.Key, layer.KeyBias, layer.KeyNorm, hidden.Values("L00.hidden", 0, t));
-            for (var i = 0; i < 8; i++)
+            scores = Scores(GroupSum(query), out _, out _);
+        }
+        else
+        {
+            for (var head = 0; head < config.HeadCount; head++)
             {
-                double a = 0, b = 0;
-                for (var d = 0; d < config.KeyWidth; d++)
-                {
-                    a += basis.Layer(1).Vectors[i * config.KeyWidth + d] * queries[t / 64][d];
-                    b += basis.Layer(1).Vectors[i * config.KeyWidth + d] * key[d];
-                }
-
-                scores[t] += a * b;
+                var own = Scores(GroupSum([.. query.Select((v, i) => i / config.HeadSize == head ? v : 0)]), out var mean, out var deviation);
+                scores = [.. scores.Zip(own, (sum, score) => sum + Math.Exp((score - mean) / deviation))];
             }
         }
 
         int[] expected = [.. Enumerable.Range(16, 176).OrderByDescending(t => scores[t]).Take(20).Order()];
         Assert.Equal(expected, selected);
+
+        // q . k in the 8 scored coordinates; three latent pages, with score_rope=bands a band each; the basis' latents have mean 0 and are not correlated
+        double[] Scores(double[] summed, out double mean, out double deviation)
+        {
+            double[][] queries = [.. Enumerable.Range(0, 3).Select(page => rope == "none" ? summed : MeanOverPage(summed, page)).Select(q => Enumerable.Range(0, 8).Select(i => Dot(basis.Layer(1).Vector(i), q)).ToArray())];
+            double[] means = [.. Enumerable.Range(0, 3).Select(page => rope == "none" ? 0 : Dot(basis.Layer(1).Mean, MeanOverPage(summed, page)))];
+            var average = mean = means.Average();
+            deviation = Math.Sqrt(queries.Zip(means, (q, m) => q.Select((v, i) => v * v * basis.Layer(1).Eigenvalues[i]).Sum() + ((m - average) * (m - average))).Average());
+            return [.. keys.Select((key, t) => queries[t / 64].Select((v, i) => v * Dot(basis.Layer(1).Vector(i), [.. key.Zip(basis.Layer(1).Mean, (k, m) => k - m)])).Sum() + means[t / 64])];
+        }
+
+        static double Dot(ReadOnlySpan<float> vector, double[] other)
+        {
+            var sum = 0.0;
+            for (var d = 0; d < other.Length; d++)
+            {
+                sum += vector[d] * other[d];
+            }
+
+            return sum;
+        }
 
         double[] Heads(Tensor weight, Tensor? biases, Tensor? gamma, float[] x)
         {
@@ -117,7 +137,7 @@ public class CpuSparseTests
             return y;
         }
 
-        double[] MeanOverPage(int page)
+        double[] MeanOverPage(double[] query, int page)
         {
             var sum = new double[config.KeyWidth];
             for (var t = 64 * page; t < 64 * (page + 1); t++)
@@ -149,11 +169,16 @@ public class CpuSparseTests
     [InlineData("sals-25", "value_bits=3")]
     [InlineData("sals-25", "latent_format=int4")]
     [InlineData("sals-12.5", "value_rotation=hadamard")]
+    [InlineData("sals-25", "score_heads=zscore")]
+    [InlineData("sals-25", "score_rope=bands score_heads=zscore latent_format=float32")]
+    [InlineData("sals-25", "critical_mass=0.3 critical_min=5 critical_max=40")]
+    [InlineData("sals-12.5", "critical_mass=0.6 score_heads=zscore latent_format=int4")]
+    [InlineData("sals-25", "layer_ranks=16,32")]
     public void A_row_is_bit_equal_alone_and_in_a_batch(string preset, string setting)
     {
         var config = Config();
         using var weights = TinyModel.Build(config);
-        var spec = LatentSpecParser.Parse(preset, [setting, "dense_below=0", "critical=30"], config);
+        var spec = LatentSpecParser.Parse(preset, ["dense_below=0", .. setting.Contains("critical", StringComparison.Ordinal) ? Array.Empty<string>() : ["critical=30"], .. setting.Split(' ')], config);
         int[][] prompts = [.. Enumerable.Range(0, 6).Select(i => Enumerable.Range(0, 100 + 60 * i).Select(t => (t * 31 + i * 7) % 300).ToArray())];
         var alone = prompts.Select(prompt =>
         {
@@ -224,6 +249,64 @@ public class CpuSparseTests
         Assert.NotEqual(dense[^1], sparse[^1]);
     }
 
+    /// <summary>A layer of a lower rank is one of the highest whose last coordinates are 0.</summary>
+    [Theory]
+    [InlineData("float32")]
+    [InlineData("int8")]
+    public void A_rank_of_its_own_is_a_basis_cut_short(string format)
+    {
+        var config = Config();
+        using var weights = TinyModel.Build(config);
+        int[] tokens = [.. Enumerable.Range(0, 330).Select(t => t * 13 % 300)];
+        string[] settings = ["dense_below=0", "critical=30", "dense_layers=0,4", "score_rank=16", $"latent_format={format}"];
+        var (own, uniform) = (LatentSpecParser.Parse("sals-25", [.. settings, "layer_ranks=32,16,16"], config), LatentSpecParser.Parse("sals-25", [.. settings, "rank=32"], config));
+        Assert.Equal([32, 16, 16], own.SparseLayers.Select(own.RankOf));
+        var whole = RandomBasis.Create(uniform, config.KeyWidth, eigenvalue: 30);
+        var cut = new LatentBasis([.. Enumerable.Range(0, 5).Select(layer => Cut(layer, own.RankOf, config.KeyWidth))], "cut");
+        var padded = new LatentBasis([.. Enumerable.Range(0, 5).Select(layer => Cut(layer, _ => 32, config.KeyWidth))], "padded");
+        var expected = Run(weights, uniform, tokens, padded);
+        var found = Run(weights, own, tokens, cut);
+        for (var i = 0; i < expected.Length; i++)
+        {
+            Close.To(expected[i], found[i], 1e-4, what: $"row {i}");
+        }
+
+        LatentBasisLayer? Cut(int layer, Func<int, int> rank, int width)
+        {
+            if (uniform.DenseLayers.Contains(layer))
+            {
+                return null;
+            }
+
+            var (all, keep, rows) = (whole.Layer(layer), own.RankOf(layer), rank(layer));
+            return new LatentBasisLayer([.. all.Vectors.Take(keep * width), .. new float[(rows - keep) * width]], all.Mean, all.Eigenvalues[..rows], all.LatentMean[..rows]);
+        }
+    }
+
+    [Fact]
+    public void A_row_selects_as_many_tokens_as_its_scores_say()
+    {
+        var config = Config();
+        using var weights = TinyModel.Build(config);
+        var prompt = Enumerable.Range(0, 400).Select(t => t * 13 % 300).ToArray();
+        foreach (var (mass, least, most) in new[] { (0.01, 1, 300), (0.5, 1, 300), (0.99, 1, 300), (0.01, 40, 300), (0.99, 1, 25), (0.5, 1000, 2000) })
+        {
+            var spec = LatentSpecParser.Parse("sals-25", [$"critical_mass={mass}", $"critical_min={least}", $"critical_max={most}", "dense_below=0"], config);
+            using var backend = Backend(weights, spec, out _);
+            var probe = new LogitProbe();
+            backend.Probe = probe;
+            var plans = new Plans(backend);
+            plans.Start(0, prompt).Prefill(0, prompt).Step();
+            var result = plans.Decode(0, 7).Step();
+            int[] counts = [.. spec.SparseLayers.Select(layer => probe.Values($"L{layer:00}.selected", 0, 400).Length)];
+            var candidates = CacheTimeline.CandidateCount(401, spec);
+            Assert.Equal(counts.Sum(), result.SelectedTokens[0]);
+            Assert.All(counts, count => Assert.InRange(count, Math.Min(least, candidates), Math.Min(most, candidates)));
+            Assert.Equal(least < candidates ? counts.Length : 0, result.ScoredLayers[0]);
+            Assert.Equal(counts.Length, result.SparseLayers[0]);
+        }
+    }
+
     [Fact]
     public void Compressing_without_a_basis_is_refused()
     {
@@ -235,9 +318,9 @@ public class CpuSparseTests
     private const int First = 70;
 
     /// <summary>Logits of forced rows after a prefill of 70 tokens; row i has input i + 70 and length i + 71.</summary>
-    private static float[][] Run(ModelWeights weights, LatentSpec spec, int[] tokens)
+    private static float[][] Run(ModelWeights weights, LatentSpec spec, int[] tokens, LatentBasis? basis = null)
     {
-        using var backend = Backend(weights, spec, out _);
+        using var backend = Backend(weights, spec, out _, basis: basis);
         var probe = new LogitProbe();
         backend.Probe = probe;
         var plans = new Plans(backend);
@@ -252,12 +335,13 @@ public class CpuSparseTests
 
     private static ModelConfig Config() => TinyModel.Config(1024) with { LayerCount = 5 };
 
-    private static CpuBackend Backend(ModelWeights weights, LatentSpec spec, out LatentBasis basis, int slots = 2)
+    private static CpuBackend Backend(ModelWeights weights, LatentSpec spec, out LatentBasis made, int slots = 2, LatentBasis? basis = null)
     {
         var random = new Random(23);
-        basis = new LatentBasis(
-            [.. Enumerable.Range(0, spec.LayerCount).Select(l => spec.SparseLayers.Contains(l) ? RandomBasis.Create(random, weights.Config.KeyWidth, spec.Rank, spec.Centred, 30) : null)],
+        basis ??= new LatentBasis(
+            [.. Enumerable.Range(0, spec.LayerCount).Select(l => spec.SparseLayers.Contains(l) ? RandomBasis.Create(random, weights.Config.KeyWidth, spec.RankOf(l), spec.Centred, 30) : null)],
             "test");
+        made = basis;
         return new CpuBackend(weights, new CpuBackendOptions { MaxModelLength = 512, CacheBytes = 1L << 30, Slots = slots, Spec = spec, Basis = basis, Threads = 2 });
     }
 

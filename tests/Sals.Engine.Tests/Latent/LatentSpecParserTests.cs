@@ -1,3 +1,4 @@
+using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;
 using Xunit;
 
@@ -120,6 +121,13 @@ public class LatentSpecParserTests
     [InlineData("value_rotation=yes", "value_rotation=yes: expected none or hadamard")]
     [InlineData("basis_groups=0", "basis_groups=0: expected a whole number from 1 to 4")]
     [InlineData("basis_groups=3", "basis_groups=3: expected a divisor of the model's 4 KV heads")]
+    [InlineData("score_heads=max", "score_heads=max: expected sum or zscore")]
+    [InlineData("critical_mass=1", "critical_mass=1: expected a number over 0 and below 1")]
+    [InlineData("critical_mass=0", "critical_mass=0: expected a number over 0")]
+    [InlineData("layer_ranks=64,64", "layer_ranks=64,64: expected 5 multiples of 16 up to the key width D = 256")]
+    [InlineData("layer_ranks=64,64,64,64,24", "expected 5 multiples of 16")]
+    [InlineData("layer_ranks=64,64,64,64,272", "expected 5 multiples of 16")]
+    [InlineData("layer_ranks=64,,64,64,64", "expected 5 multiples of 16")]
     [InlineData("ranks=4", "ranks: no such setting")]
     [InlineData("rank", "rank: expected KEY=VALUE")]
     public void A_wrong_value_is_named(string setting, string message)
@@ -128,6 +136,43 @@ public class LatentSpecParserTests
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
         Assert.Single(error.Errors);
     }
+
+    [Theory]
+    [InlineData("critical_mass=0.5", "sparsity=8")]
+    [InlineData("critical_mass=0.5", "critical=8")]
+    [InlineData("layer_ranks=64,64,64,64,64", "rank=64")]
+    [InlineData("layer_ranks=64,64,64,64,64", "rank_ratio=0.25")]
+    public void Settings_that_exclude_each_other(string one, string other) =>
+        Assert.Contains("give one of the two", Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", [one, other], LatentModels.Config())).Message, StringComparison.Ordinal);
+
+    [Fact]
+    public void Ranks_of_their_own_score_as_many_coordinates_in_every_layer()
+    {
+        var spec = LatentSpecParser.Parse("sals-25", ["layer_ranks=96,96,128,160,160"], LatentModels.Config());
+        Assert.Equal((160, 64), (spec.Rank, spec.ScoreRank));
+        Assert.Equal([(2, 96), (4, 128), (6, 160)], new[] { 2, 4, 6 }.Select(layer => (layer, spec.RankOf(layer))));
+        Assert.Equal(16, LatentSpecParser.Parse("sals-25", ["layer_ranks=16,96,128,160,160"], LatentModels.Config()).ScoreRank);
+        Assert.Throws<LatentSpecException>(() => LatentSpecParser.Parse("sals-25", ["layer_ranks=16,96,128,160,160", "score_rank=32"], LatentModels.Config()));
+    }
+
+    [Fact]
+    public void A_mass_leaves_the_number_to_the_scores()
+    {
+        var spec = LatentSpecParser.Parse("sals-25", ["critical_mass=0.5"], LatentModels.Config());
+        Assert.Equal((1, int.MaxValue), (spec.LeastCount(5000), spec.CriticalCount(5000)));
+        var bound = LatentSpecParser.Parse("sals-25", ["critical_mass=0.5", "critical_min=10", "critical_max=500"], LatentModels.Config());
+        Assert.Equal((10, 500), (bound.LeastCount(5000), bound.CriticalCount(5000)));
+        var plain = LatentSpecParser.Parse("sals-25", [], LatentModels.Config());
+        Assert.Equal((625, 625), (plain.LeastCount(5000), plain.CriticalCount(5000)));
+    }
+
+    [Theory]
+    [InlineData("score_heads=zscore")]
+    [InlineData("critical_mass=0.5")]
+    [InlineData("layer_ranks=64,64,64,64,64")]
+    [InlineData("latent_format=int4")]
+    public void What_the_gpu_cannot_keep_is_refused_by_name(string setting) =>
+        Assert.StartsWith(setting + ": the CUDA backend ", CudaBackend.Unsupported(LatentSpecParser.Parse("sals-25", [setting], LatentModels.Config()), LatentModels.Config()), StringComparison.Ordinal);
 
     [Fact]
     public void Ranks_that_the_groups_cannot_share_are_named()
@@ -165,6 +210,9 @@ public class LatentSpecParserTests
     [InlineData("sals-25", "value_rotation=hadamard")]
     [InlineData("sals-12.5", "latent_format=int4")]
     [InlineData("sals-25", "basis_groups=2")]
+    [InlineData("sals-12.5", "score_heads=zscore")]
+    [InlineData("sals-25", "critical_mass=0.725")]
+    [InlineData("sals-25", "layer_ranks=96,96,128,160,160")]
     public void A_description_parses_to_itself(string preset, string setting)
     {
         var model = LatentModels.Config();

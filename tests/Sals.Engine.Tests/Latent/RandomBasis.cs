@@ -10,7 +10,7 @@ internal static class RandomBasis
     {
         var random = new Random(seed);
         return new LatentBasis(
-            [.. Enumerable.Range(0, spec.LayerCount).Select(l => spec.DenseLayers.Contains(l) ? null : Create(random, width, spec.Rank, spec.Centred, eigenvalue))], "random");
+            [.. Enumerable.Range(0, spec.LayerCount).Select(l => spec.DenseLayers.Contains(l) ? null : Create(random, width, spec.RankOf(l), spec.Centred, eigenvalue))], "random");
     }
 
     public static LatentBasisLayer Create(Random random, int width, int rank, bool centred, float eigenvalue = 1)

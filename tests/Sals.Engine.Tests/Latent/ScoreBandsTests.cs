@@ -17,6 +17,11 @@ public class ScoreBandsTests
         var bands = Enumerable.Range(0, 4 * (1 + 2 + 4 + 8)).Select(ScoreBands.Of).ToArray();
         Assert.Equal(Enumerable.Range(0, 16).SelectMany(band => Enumerable.Repeat(band, 1 << (band / 4))), bands);
         Assert.Equal([0, 1, 4, 5, 5, 6], new[] { 0, 1, 4, 5, 6, 7 }.Select(ScoreBands.Count));
+        foreach (var pages in Enumerable.Range(1, 70))
+        {
+            var counts = Enumerable.Range(0, pages).CountBy(ScoreBands.Of).OrderBy(band => band.Key).Select(band => band.Value);
+            Assert.Equal(counts, Enumerable.Range(0, ScoreBands.Count(pages)).Select(band => ScoreBands.PagesOf(band, pages)));
+        }
     }
 
     [Theory]

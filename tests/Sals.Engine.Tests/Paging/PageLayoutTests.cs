@@ -58,6 +58,30 @@ public class PageLayoutTests
     }
 
     [Fact]
+    public void Layers_of_different_rank_follow_each_other_without_overlap()
+    {
+        int[] ranks = [48, 16, 96, 80, 80];
+        var layout = Layout("sals-25", $"layer_ranks={string.Join(',', ranks)}", "score_rank=16", "latent_format=int8");
+        var uniform = Layout("sals-25", "rank=64", "score_rank=16", "latent_format=int8");
+        var next = 0L;
+        foreach (var (layer, rank) in layout.Spec.SparseLayers.Zip(ranks))
+        {
+            Assert.Equal(next, layout.ScoreOffset(layer));
+            Assert.Equal(next + (64 * 16), layout.RestOffset(layer));
+            Assert.Equal(64 * (rank - 16), layout.RestBytes(layer));
+            Assert.Equal(next + (64 * rank), layout.ValueCodeOffset(layer));
+            Assert.Equal(64 * (rank + 128 + 32), layout.LatentBytes(layer));
+            next += layout.LatentBytes(layer);
+        }
+
+        // the same bytes as the mean rank everywhere
+        Assert.Equal(uniform.LatentPageBytes, layout.LatentPageBytes);
+        Assert.Equal(uniform.LatentLayerBytes, layout.MeanLatentLayerBytes);
+        Assert.Equal(uniform.MeanLatentLayerBytes, layout.MeanLatentLayerBytes);
+        Assert.InRange(layout.LatentPageBytes - next, 0, 4095);
+    }
+
+    [Fact]
     public void Int8_dense_pages_hold_codes_then_peaks()
     {
         var layout = Layout("sals-25", "dense_format=int8", "dense_layers=0,5");

@@ -173,6 +173,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
         Array.Copy(source.TopLogProbabilities, result.TopLogProbabilities, source.Count * StepResult.MaxTop);
         Array.Copy(source.SparseLayers, result.SparseLayers, source.Count);
         Array.Copy(source.ScoredLayers, result.ScoredLayers, source.Count);
+        Array.Copy(source.SelectedTokens, result.SelectedTokens, source.Count);
     }
 
     public int MaxCalibrationLength => _forward.Lanes[0].Length;
@@ -302,8 +303,9 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
         for (var i = 0; i < sampled; i++)
         {
             var decoded = _sparse is not null && i < plan.Decodes.Count;
-            result.SparseLayers[i] = decoded ? _sparse!.SparseLayers[i] : 0;
-            result.ScoredLayers[i] = decoded ? _sparse!.ScoredLayers[i] : 0;
+            result.SparseLayers[i] = decoded ? _sparse!.Selection.SparseLayers[i] : 0;
+            result.SelectedTokens[i] = decoded ? _sparse!.Selection.SelectedTokens[i] : 0;
+            result.ScoredLayers[i] = decoded ? _sparse!.Selection.ScoredLayers[i] : 0;
         }
 
         if (finals == 0)

@@ -137,18 +137,18 @@ internal sealed class CpuForward
         {
             ProjectQueryKeyValue(_hidden, 0, count);
             _selects = _sparse is not null && _pools[_layer] == PoolKind.Hot && _sparse.AnySparse(count);
-            if (_selects && _sparse!.ScoringWeight(_layer) is { } scoring)
+            if (_selects && _sparse!.Selection.ScoringWeight(_layer) is { } scoring)
             {
-                Project(scoring, _normed, H, count, _sparse.Queries, 0, add: false);
+                Project(scoring, _normed, H, count, _sparse.Selection.Queries, 0, add: false);
             }
 
             _team.Run(count, _finishDecodeRow);
             if (_selects)
             {
-                _sparse!.Select(_layer, count);
+                _sparse!.Selection.Select(_layer, count);
                 for (var r = 0; Probe is not null && r < count; r++)
                 {
-                    Probe.Publish($"L{_layer:00}.selected", rows[r].Slot, rows[r].Position, MemoryMarshal.Cast<int, float>(_sparse.Selected(r)));
+                    Probe.Publish($"L{_layer:00}.selected", rows[r].Slot, rows[r].Position, MemoryMarshal.Cast<int, float>(_sparse.Selection.Selected(r)));
                 }
 
                 _sparse.Attend(_layer, count, _qkv, QkvWidth);
@@ -416,7 +416,7 @@ internal sealed class CpuForward
         NormHeads(keys, layer.KeyNorm);
         if (scored >= 0)
         {
-            _sparse!.FinishQuery(_layer, scored, worker, queries);
+            _sparse!.Selection.FinishQuery(_layer, scored, worker, queries);
         }
 
         if (beforeRope.Length > 0)

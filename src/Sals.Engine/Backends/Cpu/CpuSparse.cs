@@ -9,7 +9,7 @@ using Sals.Engine.Scheduling;
 namespace Sals.Engine.Backends.Cpu;
 
 /// <summary>
-/// The compressed layers' part of the forward pass, in the steps of the paper: score the latent tokens, select, attend to the selected ones; and
+/// The compressed layers' part of the forward pass: attend to the latent tokens that <see cref="CpuSelection"/> chooses; and
 /// compress pages, when they leave the window or at the end of a prefill. What is latent at which length: <see cref="CacheTimeline"/>.
 /// All buffers are made once; the current operation's operands are fields because the team's delegates are.
 /// </summary>
@@ -22,26 +22,13 @@ internal sealed class CpuSparse
     private readonly CpuCache _cache;
     private readonly WorkerTeam _team;
     private readonly int[] _sparseLayers;
-    private readonly ScoreBands? _bands;
-    private readonly (float Unit, float Bias)[] _ofBands;
-    private readonly PackedMatrix?[] _scoringWeights;
-    private readonly float[][] _scoringBiases;
-
-    private readonly int _candidates;
-    private readonly int _budget;
-    private readonly uint[] _keys;
-    private readonly int[] _selected;
     private readonly int[] _lengths;
-    private readonly int[][] _codes;
-    private readonly float[][] _groupSums;
     private readonly float[][] _work;
     private readonly float[] _parts;
     private readonly int _partSize;
     private readonly int _rowParts;
 
-    private readonly Action<int, int> _scorePart;
     private readonly Action<int, int> _attendTile;
-    private readonly Action<int, int> _selectRow;
     private readonly Action<int, int> _compressPage;
     private readonly Action<int, int> _flush;
 
@@ -57,59 +44,30 @@ internal sealed class CpuSparse
     private int _queryStride;
     private int _tiles;
 
-    /// <param name="weights">Read here only, to fold the scoring queries.</param>
     public CpuSparse(ModelWeights weights, LatentBasis basis, RopeTable rope, CpuCache cache, WorkerTeam team, int slots)
     {
         _model = weights.Config;
         _spec = cache.Layout.Spec;
         (_basis, _rope, _cache, _team) = (basis, rope, cache, team);
         _sparseLayers = _spec.SparseLayers;
-        _scoringWeights = new PackedMatrix?[_model.LayerCount];
-        _scoringBiases = new float[_model.LayerCount][];
-        var longest = rope.PositionCount;
-        _bands = _spec.ScoreRope ? new ScoreBands(rope, CacheTimeline.LatentPages(longest, _spec)) : null;
-        var width = (_bands?.Most ?? 1) * _spec.ScoreRank;
-        foreach (var layer in _sparseLayers.Where(layer => weights.Layers[layer].QueryNorm is null && _bands is null))
-        {
-            var (weight, bias) = ScoringQuery.Fold(weights.Layers[layer], _model, basis.Layer(layer), _spec.ScoreRank);
-            _scoringWeights[layer] = new PackedMatrix(team, new ComputedTensor($"scoring query of layer {layer}", weight, _spec.ScoreRank, _model.HiddenSize));
-            _scoringBiases[layer] = bias;
-        }
-
-        _candidates = CacheTimeline.CandidateCount(longest, _spec);
-        _budget = CacheTimeline.SelectedCount(longest, _spec);
-        Queries = new float[slots * width];
-        _ofBands = new (float, float)[slots * (_bands?.Most ?? 0)];
-        _keys = new uint[checked(slots * _candidates)];
-        _selected = new int[checked(slots * _budget)];
+        Selection = new CpuSelection(weights, basis, rope, cache, team, slots);
         _lengths = new int[slots];
-        SparseLayers = new int[slots];
-        ScoredLayers = new int[slots];
-        _codes = [.. Enumerable.Range(0, slots).Select(_ => new int[width])];
-        _groupSums = [.. Enumerable.Range(0, team.Count).Select(_ => new float[2 * _model.KeyWidth])];
         _work = [.. Enumerable.Range(0, team.Count).Select(_ => new float[SparseAttend.WorkspaceSize(cache.Layout)])];
         _partSize = _model.HeadCount * SparseAttend.PartSize(_model.HeadSize);
-        _rowParts = _partSize * (1 + CacheTimeline.PagesOf(_budget) + CacheTimeline.PagesOf(_spec.RecentTokens + PageLayout.PageSize - 1));
+        _rowParts = _partSize * (1 + CacheTimeline.PagesOf(CacheTimeline.SelectedCount(rope.PositionCount, _spec)) + CacheTimeline.PagesOf(_spec.RecentTokens + PageLayout.PageSize - 1));
         _parts = new float[checked(slots * _rowParts)];
         _attendTile = AttendTile;
-        (_scorePart, _selectRow, _compressPage, _flush) = (ScorePart, SelectRow, CompressPage, Flush);
+        (_compressPage, _flush) = (CompressPage, Flush);
     }
 
-    /// <summary>[rows, RS] of the current layer; [rows, bands, RS] with score_rope=bands.</summary>
-    public float[] Queries { get; }
-
-    /// <summary>[rows] of the current step: layers that read latent pages.</summary>
-    public int[] SparseLayers { get; }
-
-    /// <summary>[rows] of the current step: layers whose tokens were chosen by score.</summary>
-    public int[] ScoredLayers { get; }
+    /// <summary>Which latent tokens the rows attend to.</summary>
+    public CpuSelection Selection { get; }
 
     /// <summary>Bytes of the compressed layers' bases, their packed copies and folded scoring queries.</summary>
-    public long BasisBytes => _sparseLayers.Sum(layer => _basis.Layer(layer).Bytes) + _scoringWeights.Sum(w => w?.Bytes ?? 0);
+    public long BasisBytes => _sparseLayers.Sum(layer => _basis.Layer(layer).Bytes) + Selection.WeightBytes;
 
     /// <summary>Bytes of buffers and folded weights.</summary>
-    public long Bytes => sizeof(float) * ((long)Queries.Length + _keys.Length + _selected.Length + _parts.Length + _work.Sum(w => (long)w.Length))
-        + _scoringWeights.Sum(w => w?.Bytes ?? 0);
+    public long Bytes => (sizeof(float) * ((long)_parts.Length + _work.Sum(w => (long)w.Length))) + Selection.Bytes + Selection.WeightBytes;
 
     /// <summary>Begins a decode step.</summary>
     public void Begin(CpuRow[] rows, int count)
@@ -118,9 +76,9 @@ internal sealed class CpuSparse
         for (var r = 0; r < count; r++)
         {
             _lengths[r] = rows[r].Position + 1;
-            SparseLayers[r] = 0;
-            ScoredLayers[r] = 0;
         }
+
+        Selection.Begin(rows, count);
     }
 
     /// <summary>Row r reads latent pages in the compressed layers.</summary>
@@ -137,68 +95,6 @@ internal sealed class CpuSparse
 
         return any;
     }
-
-    /// <summary>Row r has more candidates than it may select.</summary>
-    public bool NeedsScores(int r) => CacheTimeline.CandidateCount(_lengths[r], _spec) > _spec.CriticalCount(_lengths[r]);
-
-    /// <summary>The scoring query as a product with the normed hidden state [RS, H]; null when the model norms its queries, or with bands.</summary>
-    public PackedMatrix? ScoringWeight(int layer) => _scoringWeights[layer];
-
-    /// <summary>Completes the scoring query of row r: adds the folded bias, or projects the normed query where nothing could be folded.</summary>
-    /// <param name="query">[HQ, DH], after bias and norm, before rope</param>
-    public void FinishQuery(int layer, int r, int worker, ReadOnlySpan<float> query)
-    {
-        if (_bands is not null)
-        {
-            FinishBands(layer, r, worker, query);
-            return;
-        }
-
-        var scoring = Queries.AsSpan(r * _spec.ScoreRank, _spec.ScoreRank);
-        if (_scoringWeights[layer] is not null)
-        {
-            TensorPrimitives.Add(scoring, _scoringBiases[layer], scoring);
-        }
-        else
-        {
-            var summed = _groupSums[worker].AsSpan(0, _model.KeyWidth);
-            ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, summed);
-            ScoringQuery.Project(summed, _basis.Layer(layer), scoring);
-        }
-
-        if (_spec.LatentFormat.IsCoded())
-        {
-            ScoreSelect.QuantiseQuery(scoring, _basis.Layer(layer), _codes[r]);
-        }
-    }
-
-    private void FinishBands(int layer, int r, int worker, ReadOnlySpan<float> query)
-    {
-        int rank = _spec.ScoreRank, pages = CacheTimeline.LatentPages(_lengths[r], _spec), count = ScoreBands.Count(pages);
-        var basis = _basis.Layer(layer);
-        var summed = _groupSums[worker].AsSpan(0, _model.KeyWidth);
-        var turned = _groupSums[worker].AsSpan(_model.KeyWidth);
-        ScoringQuery.SumGroups(query, _model.GroupSize, _model.HeadSize, summed);
-        var queries = Queries.AsSpan(r * _bands!.Most * rank, count * rank);
-        for (var band = 0; band < count; band++)
-        {
-            var scoring = queries.Slice(band * rank, rank);
-            var bias = _bands.Query(band, pages, _lengths[r] - 1, summed, basis, turned, scoring);
-            var unit = _spec.LatentFormat.IsCoded() ? ScoreSelect.QuantiseQuery(scoring, basis, _codes[r].AsSpan(band * rank, rank)) : 1;
-            _ofBands[(r * _bands.Most) + band] = (_spec.LatentFormat == LatentFormat.Int4 ? unit * LatentCodec.Int4Step : unit, bias);
-        }
-    }
-
-    /// <summary>Chooses the latent tokens of every sparse row in one layer.</summary>
-    public void Select(int layer, int count)
-    {
-        _layer = layer;
-        _team.Run(count * _team.Count, _scorePart);
-        _team.Run(count, _selectRow);
-    }
-
-    /// <summary>Positions selected for row r in the current layer.</summary>
-    public Span<int> Selected(int r) => _selected.AsSpan(r * _budget, CacheTimeline.SelectedCount(_lengths[r], _spec));
 
     /// <summary>Attention of every sparse row in one layer, in parts that <see cref="Merge"/> puts together.</summary>
     /// <param name="queries">[rows, stride], the first [HQ, DH] of each after rope</param>
@@ -268,46 +164,7 @@ internal sealed class CpuSparse
         _team.Run(Math.Max(0, CacheTimeline.LatentPages(length, _spec) - _firstPage), _compressPage);
     }
 
-    /// <summary>Scores one of the team's equal shares of a row's latent pages.</summary>
-    private void ScorePart(int chunk, int worker)
-    {
-        var (r, part) = Math.DivRem(chunk, _team.Count);
-        if (!NeedsScores(r))
-        {
-            return;
-        }
-
-        int sinks = CacheTimeline.SinkCount(_lengths[r], _spec), pages = CacheTimeline.LatentPages(_lengths[r], _spec);
-        for (var page = pages * part / _team.Count; page < pages * (part + 1) / _team.Count; page++)
-        {
-            var plane = new LatentPlanes(LatentPage(_rows[r].Slot, page), _cache.Layout, _layer).ScorePlane;
-            var skipped = page == 0 ? sinks : 0;
-            int band = _bands is null ? 0 : ScoreBands.Of(pages - 1 - page), of = (r * (_bands?.Most ?? 1)) + band, rank = _spec.ScoreRank;
-            ScoreSelect.Score(
-                Queries.AsSpan(of * rank, rank), _codes[r].AsSpan(band * rank, rank), plane[(skipped * plane.Length / PageLayout.PageSize)..], _spec.LatentFormat, _basis.Layer(_layer),
-                _keys.AsSpan(r * _candidates + page * PageLayout.PageSize + skipped - sinks, PageLayout.PageSize - skipped), _bands is null ? null : _ofBands[of]);
-        }
-    }
-
-    private void SelectRow(int r, int worker)
-    {
-        var selected = Selected(r);
-        var first = CacheTimeline.SinkCount(_lengths[r], _spec);
-        SparseLayers[r] += IsSparse(r) ? 1 : 0;
-        if (NeedsScores(r))
-        {
-            ScoreSelect.Select(_keys.AsSpan(r * _candidates, CacheTimeline.CandidateCount(_lengths[r], _spec)), first, selected);
-            ScoredLayers[r]++;
-            return;
-        }
-
-        for (var i = 0; i < selected.Length; i++)
-        {
-            selected[i] = first + i;
-        }
-    }
-
-    private int Tiles(int r) => SparseAttend.TileCount(Selected(r).Length, _lengths[r], _spec);
+    private int Tiles(int r) => SparseAttend.TileCount(Selection.Selected(r).Length, _lengths[r], _spec);
 
     private void AttendTile(int chunk, int worker)
     {
@@ -315,7 +172,7 @@ internal sealed class CpuSparse
         if (IsSparse(r) && tile < Tiles(r))
         {
             SparseAttend.Tile(
-                tile, _queryRows.AsSpan(r * _queryStride, _model.QueryWidth), _cache, _basis.Layer(_layer), _rope, _rows[r].Slot, _layer, Selected(r), _lengths[r],
+                tile, _queryRows.AsSpan(r * _queryStride, _model.QueryWidth), _cache, _basis.Layer(_layer), _rope, _rows[r].Slot, _layer, Selection.Selected(r), _lengths[r],
                 _work[worker], _parts.AsSpan((r * _rowParts) + (tile * _partSize), _partSize));
         }
     }

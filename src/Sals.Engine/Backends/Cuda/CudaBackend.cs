@@ -1,3 +1,4 @@
+using System.Globalization;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
@@ -130,6 +131,9 @@ public sealed class CudaBackend : IStepBackend
         : spec.LatentFormat is LatentFormat.Float32 or LatentFormat.Int4 ? $"latent_format={LatentSpecParser.NameOf(spec.LatentFormat)}: the CUDA backend keeps latents as bf16 or int8."
         : spec.RotateValues ? "value_rotation=hadamard: the CUDA backend quantises values as they are."
         : spec.ScoreRope && spec.LatentFormat != LatentFormat.Int8 ? "score_rope=bands: the CUDA backend scores bands of int8 latents only."
+        : spec.ScoreHeads ? "score_heads=zscore: the CUDA backend scores the sum of all heads."
+        : spec.CriticalMass > 0 ? string.Create(CultureInfo.InvariantCulture, $"critical_mass={spec.CriticalMass}: the CUDA backend selects a number of tokens that depends on the length alone.")
+        : spec.LayerRanks.Length > 0 ? $"layer_ranks={string.Join(',', spec.LayerRanks)}: the CUDA backend keeps one rank in all layers."
         : spec.Rank % (16 * spec.BasisGroups) != 0 ? $"rank={spec.Rank}: the CUDA backend needs a multiple of 16{Each(spec)}."
         : spec.ScoreRank % (16 * spec.BasisGroups) != 0 ? $"score_rank={spec.ScoreRank}: the CUDA backend needs a multiple of 16{Each(spec)}."
         : spec.ValueBits != 16 && model.HeadSize % spec.ValueGroup != 0 ? $"value_group={spec.ValueGroup}: the CUDA backend needs one that divides the head size {model.HeadSize}."

@@ -193,7 +193,7 @@ internal sealed class StepQueue : IDisposable
         }
     }
 
-    /// <summary>In how many layers the row reads latent pages, and in how many by score: known from its length alone.</summary>
+    /// <summary>In how many layers the row reads latent pages, in how many by score, and how many tokens: known from its length alone.</summary>
     private void CountLayers(StepStaging staging, int row, int length)
     {
         var spec = _cache.Layout.Spec;
@@ -201,6 +201,7 @@ internal sealed class StepQueue : IDisposable
         {
             staging.SparseLayers[row] = _sparseLayers;
             staging.ScoredLayers[row] = CacheTimeline.CandidateCount(length, spec) > spec.CriticalCount(length) ? _sparseLayers : 0;
+            staging.SelectedTokens[row] = _sparseLayers * CacheTimeline.SelectedCount(length, spec);
         }
     }
 

@@ -32,6 +32,7 @@ internal sealed class StepStaging : IDisposable
         Flushes = new PinnedBuffer<FlushedPage>(Math.Max(1, flushes));
         SparseLayers = new int[capacity];
         ScoredLayers = new int[capacity];
+        SelectedTokens = new int[capacity];
     }
 
     /// <summary>As <see cref="StepArena.StepRows"/></summary>
@@ -72,12 +73,16 @@ internal sealed class StepStaging : IDisposable
     /// <summary>[SLOTS], of the sampled rows: layers whose tokens were chosen by score.</summary>
     public int[] ScoredLayers { get; }
 
+    /// <summary>[SLOTS], of the sampled rows: latent tokens attended to, all layers.</summary>
+    public int[] SelectedTokens { get; }
+
     /// <summary>Starts over, once <see cref="Finished"/> has passed.</summary>
     public void Begin()
     {
         (WordCount, TokenCount, ResultCount) = (0, 0, 0);
         SparseLayers.AsSpan().Clear();
         ScoredLayers.AsSpan().Clear();
+        SelectedTokens.AsSpan().Clear();
         Slots = Slots.Length == _capacity ? Slots : new int[_capacity];
     }
 
@@ -107,6 +112,7 @@ internal sealed class StepStaging : IDisposable
         floats.Slice((3 + StepResult.MaxTop) * _capacity, count * StepResult.MaxTop).CopyTo(result.TopLogProbabilities);
         SparseLayers.AsSpan(0, count).CopyTo(result.SparseLayers);
         ScoredLayers.AsSpan(0, count).CopyTo(result.ScoredLayers);
+        SelectedTokens.AsSpan(0, count).CopyTo(result.SelectedTokens);
     }
 
     public void Dispose()

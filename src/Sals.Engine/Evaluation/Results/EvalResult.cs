@@ -40,6 +40,8 @@ public sealed record EvalResult
 
     public int ScoredLayerTokens { get; init; }
 
+    public long SelectedTokens { get; init; }
+
     public int CacheTokens { get; init; }
 
     public int DensePages { get; init; }
@@ -56,6 +58,7 @@ public sealed record EvalResult
         SparseTokens = SparseTokens,
         SparseLayerTokens = SparseLayerTokens,
         ScoredLayerTokens = ScoredLayerTokens,
+        SelectedTokens = SelectedTokens,
         CacheTokens = CacheTokens,
         CachePages = new PageCounts(DensePages, HotPages, LatentPages),
     };
@@ -77,6 +80,7 @@ public sealed record EvalResult
         SparseTokens = answer.Trace.SparseTokens,
         SparseLayerTokens = answer.Trace.SparseLayerTokens,
         ScoredLayerTokens = answer.Trace.ScoredLayerTokens,
+        SelectedTokens = answer.Trace.SelectedTokens,
         CacheTokens = answer.Trace.CacheTokens,
         DensePages = answer.Trace.CachePages.Dense,
         HotPages = answer.Trace.CachePages.Hot,

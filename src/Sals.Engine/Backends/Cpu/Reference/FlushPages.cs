@@ -23,7 +23,7 @@ internal static class FlushPages
         var width = layout.KeyWidth;
         var planes = new LatentPlanes(page, layout, layer);
         Span<float> key = stackalloc float[width];
-        Span<float> latent = stackalloc float[spec.Rank];
+        Span<float> latent = stackalloc float[basis.Rank];
         Span<float> value = stackalloc float[width];
         for (var t = 0; t < PageLayout.PageSize; t++)
         {
@@ -69,9 +69,11 @@ internal static class FlushPages
 /// <summary>Rows of one layer in one latent page; t = 0..63.</summary>
 internal readonly ref struct LatentPlanes(Span<byte> page, PageLayout layout, int layer)
 {
-    private readonly Span<byte> _layer = page.Slice((int)layout.ScoreOffset(layer), layout.LatentLayerBytes);
+    private readonly Span<byte> _layer = page.Slice((int)layout.ScoreOffset(layer), layout.LatentBytes(layer));
     private readonly int _scoreBytes = layout.ScorePlaneBytes / PageLayout.PageSize;
-    private readonly int _restBytes = layout.RestPlaneBytes / PageLayout.PageSize;
+    private readonly int _restBytes = layout.RestBytes(layer) / PageLayout.PageSize;
+
+    private int ValueOffset => layout.ScorePlaneBytes + (PageLayout.PageSize * _restBytes);
 
     /// <summary>[P, RS] stored latents.</summary>
     public Span<byte> ScorePlane => _layer[..layout.ScorePlaneBytes];
@@ -83,9 +85,9 @@ internal readonly ref struct LatentPlanes(Span<byte> page, PageLayout layout, in
     public Span<byte> Rest(int t) => _layer.Slice(layout.ScorePlaneBytes + t * _restBytes, _restBytes);
 
     /// <summary>Packed value codes of token t.</summary>
-    public Span<byte> ValueCodes(int t) => _layer.Slice(layout.ScorePlaneBytes + layout.RestPlaneBytes + t * layout.ValueRowBytes, layout.ValueRowBytes);
+    public Span<byte> ValueCodes(int t) => _layer.Slice(ValueOffset + t * layout.ValueRowBytes, layout.ValueRowBytes);
 
     /// <summary>[D / group] pairs (scale, zero) of token t.</summary>
     public Span<Half> ValueScales(int t) => MemoryMarshal.Cast<byte, Half>(_layer.Slice(
-        layout.ScorePlaneBytes + layout.RestPlaneBytes + PageLayout.PageSize * layout.ValueRowBytes + t * layout.ValueScaleRowBytes, layout.ValueScaleRowBytes));
+        ValueOffset + PageLayout.PageSize * layout.ValueRowBytes + t * layout.ValueScaleRowBytes, layout.ValueScaleRowBytes));
 }

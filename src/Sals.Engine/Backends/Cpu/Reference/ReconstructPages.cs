@@ -33,7 +33,7 @@ internal static class ReconstructPages
     public static void Read(in LatentPlanes planes, int t, LatentBasisLayer basis, PageLayout layout, int row, Span<float> latents, Span<float> values)
     {
         var spec = layout.Spec;
-        var latent = latents.Slice(row * spec.Rank, spec.Rank);
+        var latent = latents.Slice(row * basis.Rank, basis.Rank);
         LatentCodec.Load(planes.Score(t), spec.LatentFormat, basis, 0, latent[..spec.ScoreRank]);
         LatentCodec.Load(planes.Rest(t), spec.LatentFormat, basis, spec.ScoreRank, latent[spec.ScoreRank..]);
         var value = values.Slice(row * layout.KeyWidth, layout.KeyWidth);

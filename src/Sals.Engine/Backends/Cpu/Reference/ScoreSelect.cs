@@ -26,21 +26,42 @@ internal static class ScoreSelect
         ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, Span<uint> keys,
         (float Unit, float Bias)? band = null)
     {
-        var rank = query.Length;
-        if (format.IsCoded())
+        if (format.IsCoded() && band is null)
         {
-            Span<int> latent = stackalloc int[rank];
+            Span<int> latent = stackalloc int[query.Length];
             for (var t = 0; t < keys.Length; t++)
             {
-                Codes(plane.Slice(t * rank * format.Bits() / 8, rank * format.Bits() / 8), format, latent);
-                var product = TensorPrimitives.Dot(codes, latent);
-                keys[t] = band is { } own ? OrderedKey((product * own.Unit) + own.Bias) : OrderedKey(product);
+                keys[t] = OrderedKey(Product(codes, plane, t, format, latent));
             }
 
             return;
         }
 
         var scores = MemoryMarshal.Cast<uint, float>(keys);
+        Values(query, codes, plane, format, basis, band ?? (1, 0), scores);
+        for (var t = 0; t < keys.Length; t++)
+        {
+            keys[t] = OrderedKey(scores[t]);
+        }
+    }
+
+    /// <summary>Scores of n tokens as numbers; operands as for keys.</summary>
+    /// <param name="scores">[n]</param>
+    public static void Values(
+        ReadOnlySpan<float> query, ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, LatentFormat format, LatentBasisLayer basis, (float Unit, float Bias) band, Span<float> scores)
+    {
+        var rank = query.Length;
+        if (format.IsCoded())
+        {
+            Span<int> latent = stackalloc int[rank];
+            for (var t = 0; t < scores.Length; t++)
+            {
+                scores[t] = (Product(codes, plane, t, format, latent) * band.Unit) + band.Bias;
+            }
+
+            return;
+        }
+
         if (format == LatentFormat.Float32)
         {
             DenseAttend.Score(query, MemoryMarshal.Cast<byte, float>(plane), rank, scores);
@@ -48,18 +69,22 @@ internal static class ScoreSelect
         else
         {
             Span<float> rows = stackalloc float[WidenedRows * rank];
-            for (var t = 0; t < keys.Length; t += WidenedRows)
+            for (var t = 0; t < scores.Length; t += WidenedRows)
             {
-                var count = Math.Min(WidenedRows, keys.Length - t);
+                var count = Math.Min(WidenedRows, scores.Length - t);
                 LatentCodec.Load(plane.Slice(t * rank * format.Bits() / 8, count * rank * format.Bits() / 8), format, basis, 0, rows[..(count * rank)]);
                 DenseAttend.Score(query, rows, rank, scores.Slice(t, count));
             }
         }
 
-        for (var t = 0; t < keys.Length; t++)
-        {
-            keys[t] = OrderedKey(scores[t] + (band?.Bias ?? 0));
-        }
+        TensorPrimitives.Add(scores, band.Bias, scores);
+    }
+
+    private static int Product(ReadOnlySpan<int> codes, ReadOnlySpan<byte> plane, int t, LatentFormat format, Span<int> latent)
+    {
+        var bytes = latent.Length * format.Bits() / 8;
+        Codes(plane.Slice(t * bytes, bytes), format, latent);
+        return TensorPrimitives.Dot<int>(codes, latent);
     }
 
     private static void Codes(ReadOnlySpan<byte> stored, LatentFormat format, Span<int> codes)
@@ -108,6 +133,9 @@ internal static class ScoreSelect
         var bits = BitConverter.SingleToUInt32Bits(score + 0f);
         return (bits & 0x8000_0000) != 0 ? ~bits : bits | 0x8000_0000;
     }
+
+    /// <summary>The score of a key that <see cref="OrderedKey(float)"/> gave, NaN for 0.</summary>
+    public static float ScoreOf(uint key) => key == 0 ? float.NaN : BitConverter.UInt32BitsToSingle((key & 0x8000_0000) != 0 ? key & 0x7FFF_FFFF : ~key);
 
     public static uint OrderedKey(int score) => (uint)score ^ 0x8000_0000;
 
