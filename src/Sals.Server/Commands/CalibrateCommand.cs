@@ -36,7 +36,7 @@ public static class CalibrateCommand
         {
             HelpName = "N", DefaultValueFactory = _ => 1, Description = "Groups of consecutive KV heads with a basis of their own, for basis_groups=N; a divisor of the model's KV heads.",
         };
-        var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder." };
+        var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder, of N > 1 groups sals-basis-groups-N.safetensors." };
         var device = new Option<DeviceChoice>("--device") { HelpName = "auto|cpu|cuda", DefaultValueFactory = _ => DeviceChoice.Auto, Description = "Where; auto takes a GPU that serves the model." };
         var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, groups, output, device };
         sequences.Validators.Add(AtLeast(1));
@@ -72,7 +72,7 @@ public static class CalibrateCommand
         length = Math.Min(length, config.MaxModelLength);
         var text = CalibrationText.Cut(data.Select(f => File.ReadAllText(f.FullName)), TokenizerLoader.Open(path), count, length);
         var fingerprint = ModelFingerprint.Of(folder.Weights);
-        var file = Path.GetFullPath(output ?? Path.Combine(path, CacheSettings.BasisName));
+        var file = Path.GetFullPath(output ?? Path.Combine(path, CacheSettings.BasisNameOf(groups)));
         var rank = Ranks(ranks).Max(share => LatentSpecParser.RoundedShare(share, config.KeyWidth, groups));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{text.Sequences.Count} sequences of {length:#,0} tokens, {config.LayerCount} layers of key width {config.KeyWidth}, rank {rank}{(groups == 1 ? "" : $" in {groups} groups")}; model {fingerprint}, data {text.Fingerprint}"));

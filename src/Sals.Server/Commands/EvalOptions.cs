@@ -26,7 +26,7 @@ internal sealed class EvalOptions
         Description = "Changes a value of all compressed caches. Unless given: dense_below=0 and sparsity=8, so that every length is compressed and length / 8 tokens are selected.",
     };
 
-    private readonly Option<string?> _basis = new("--basis") { HelpName = "FILE", Description = "Basis file; not set = sals-basis.safetensors in the model's folder." };
+    private readonly Option<string?> _basis = new("--basis") { HelpName = "FILE", Description = "Basis file; not set = sals-basis.safetensors in the model's folder, with basis_groups=N sals-basis-groups-N.safetensors." };
 
     private readonly Option<DeviceChoice> _device = new("--device")
     {

@@ -12,8 +12,8 @@ namespace Sals.Server.Hosting;
 /// <param name="Note">Why the cache is dense although nobody asked for that; null otherwise.</param>
 public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? Note = null)
 {
-    /// <summary>Where a model's own basis lies in its folder.</summary>
-    public const string BasisName = "sals-basis.safetensors";
+    /// <summary>Where a model's own basis lies in its folder, of all KV heads together or of as many groups of them.</summary>
+    public static string BasisNameOf(int groups) => groups == 1 ? "sals-basis.safetensors" : $"sals-basis-groups-{groups}.safetensors";
 
     /// <summary>
     /// The basis is --basis, else the one in the model's folder. With an explicit preset and neither, one is made from bundled text and kept in the user's
@@ -26,12 +26,16 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     public static CacheSettings Resolve(
         SalsOptions options, string path, ModelFolder folder, Tokenizer? tokenizer, bool gpu, StartCalibration calibration, Action<string> say)
     {
-        var file = options.BasisFile ?? Path.Combine(path, BasisName);
-        var exists = File.Exists(file);
-        var preset = options.KvCache != "auto" ? options.KvCache : exists ? LatentSpecParser.DefaultPreset : "dense";
         try
         {
-            var spec = LatentSpecParser.Parse(preset, options.CacheSettings, folder.Config);
+            var spec = LatentSpecParser.Parse(options.KvCache == "auto" ? LatentSpecParser.DefaultPreset : options.KvCache, options.CacheSettings, folder.Config);
+            var file = options.BasisFile ?? Path.Combine(path, BasisNameOf(spec.BasisGroups));
+            var exists = File.Exists(file);
+            if (options.KvCache == "auto" && !exists)
+            {
+                spec = LatentSpecParser.Parse("dense", options.CacheSettings, folder.Config);
+            }
+
             if (gpu && CudaBackend.Unsupported(spec, folder.Config) is { } problem)
             {
                 throw new SettingException($"--sals {problem}");

@@ -57,7 +57,7 @@ public static class Settings
         $"Changes one value of the compressed cache; keys: {string.Join(", ", LatentSpecParser.Keys.Select(k => k.Key))}.", Text);
 
     public static readonly Setting<string?> Basis = Optional("basis", "FILE", SettingParsers.File,
-        "Basis file of the compressed cache, from sals calibrate; not set = sals-basis.safetensors in the model's folder.");
+        "Basis file of the compressed cache, from sals calibrate; not set = sals-basis.safetensors in the model's folder, with basis_groups=N sals-basis-groups-N.safetensors.");
 
     public static readonly Setting<long?> KvCacheMemoryBytes = Optional<long?>("kv-cache-memory-bytes", "BYTES", text => Bytes(text),
         "Memory for keys and values (512MiB, 4GB); not set = from --gpu-memory-utilization on CUDA, on the CPU "

@@ -55,6 +55,7 @@ public sealed class StartCalibrationTests : IDisposable
         Assert.Contains("--basis-groups 2", _said[1]);
         Assert.Equal(2, LatentBasisFile.ReadAll(Path.Combine(_root, "bases", $"{ModelFingerprint.Of(model.Weights)}-groups-2.safetensors")).Origin.Groups);
         Assert.Equal(2, grouped.Spec.BasisGroups);
+        Assert.Equal(("sals-basis.safetensors", "sals-basis-groups-4.safetensors"), (CacheSettings.BasisNameOf(1), CacheSettings.BasisNameOf(4)));
         Resolve(model, "sals-25");
         Resolve(model, "sals-12.5", "basis_groups=2");
         Assert.Equal(2, _said.Count);
