@@ -22,6 +22,9 @@ public sealed record CacheUse
     /// <summary>Share of all (layer, decoded token) pairs that attended to a selection, because there were more candidates than the budget.</summary>
     public required double ScoredPairShare { get; init; }
 
+    /// <summary>Latent tokens that were attended to, mean over the (layer, decoded token) pairs that read compressed pages; 0 where none did.</summary>
+    public required double MeanSelected { get; init; }
+
     /// <summary>Bytes of the pages held by the finished sequences, over their tokens: window, sinks, dense layers, reserved pages and page rounding included.</summary>
     public required double MeasuredBytesPerToken { get; init; }
 
@@ -90,6 +93,7 @@ public sealed record CacheUse
             SparseTokenShare = traces.Sum(trace => (long)trace.SparseTokens) / (double)Math.Max(1, decoded),
             SparsePairShare = sparse / pairs,
             ScoredPairShare = traces.Sum(trace => (long)trace.ScoredLayerTokens) / pairs,
+            MeanSelected = traces.Sum(trace => trace.SelectedTokens) / (double)Math.Max(1, sparse),
             MeasuredBytesPerToken = measured / (double)tokens,
             ExpectedBytesPerToken = expected / (double)tokens,
             DenseBytesPerToken = exact / (double)tokens,

@@ -59,9 +59,10 @@ public static class AnalyzeCommand
             foreach (var layer in analysis!.Layers)
             {
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                    $"{layer.Layer,5}  {100 * layer.Energy(analysis.Rank),5:0.0}%  {100 * layer.SumMass,12:0.0}%  {100 * layer.HeadMass,8:0.0}%  {100 * layer.OracleMass,5:0.0}%  {100 * layer.Overlap,6:0.0}%  {layer.SuggestedRank,4}{(layer.SuggestDense ? "  keep exact" : "")}"));
+                    $"{layer.Layer,5}  {100 * layer.Energy(analysis.Rank),5:0.0}%  {100 * layer.SumMass,12:0.0}%  {100 * layer.HeadMass,8:0.0}%  {100 * layer.OracleMass,5:0.0}%  {100 * layer.Overlap,6:0.0}%  {(layer.SuggestedRank > 0 ? $"{layer.SuggestedRank}" : "-"),4}{(layer.SuggestDense ? "  keep exact" : "")}"));
             }
 
+            Console.WriteLine($"Rank by layer for the same bytes: --sals {analysis.LayerRanks}");
             Console.WriteLine(parsed.GetValue(html));
             return 0;
         }));

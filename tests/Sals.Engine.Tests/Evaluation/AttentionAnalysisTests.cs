@@ -41,6 +41,10 @@ public class AttentionAnalysisTests
             Near(Numbers(expected.GetProperty("sweep")), found.SweepMass, 1e-4);
         }
 
+        Assert.All(analysis.Layers, layer => Assert.Equal(spec.DenseLayers.Contains(layer.Layer), layer.SuggestedRank == 0));
+        Assert.Equal(spec.Rank * spec.SparseLayers.Length, analysis.Layers.Sum(layer => layer.SuggestedRank));
+        Assert.Equal(analysis.LayerRanks.Split('=')[1].Split(',').Length, spec.SparseLayers.Length);
+
         var html = AnalysisReport.Html(analysis);
         Assert.Equal(4, html.Split("<svg").Length - 1);
         Assert.DoesNotContain("NaN", html);

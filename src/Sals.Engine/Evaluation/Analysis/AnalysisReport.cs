@@ -18,7 +18,8 @@ public static class AnalysisReport
             .Paragraph(Text($"With {analysis.ScoreRank} scored coordinates, the selected tokens, sinks and window hold between {Percent(layers.Min(layer => layer.SumMass))} and {Percent(layers.Max(layer => layer.SumMass))} of the attention, depending on the layer; the best possible choice of as many tokens would hold {Percent(layers.Min(layer => layer.OracleMass))} to {Percent(layers.Max(layer => layer.OracleMass))}."))
             .Paragraph(dense.Length > 0
                 ? $"Layers better kept exact (--sals dense_layers={string.Join(',', dense)}): {string.Join(", ", dense)}, where the selection holds under {Percent(ModelAnalysis.LeastMass)}."
-                : $"No layer falls under {Percent(ModelAnalysis.LeastMass)} of retained attention; by this measure none needs to be kept exact.");
+                : $"No layer falls under {Percent(ModelAnalysis.LeastMass)} of retained attention; by this measure none needs to be kept exact.")
+            .Paragraph(Text($"The bytes of rank {analysis.Rank} in every compressed layer, spent where the keys' energy is: --sals {analysis.LayerRanks}."));
         html.Heading("Attention on the selected tokens")
             .Paragraph("Share of the attention probability, mean over heads and query positions, that lies on what a decode step reads: the first tokens (sinks), the most recent ones (window) and the selected ones. Sum of logits is the paper's choice: one score a token, all heads' raw logits added, without rope. Best head scores every head by itself and takes the maximum of the standardised scores. Oracle takes the tokens with the largest true probability. Without selection: sinks and window alone.")
             .Plots(
@@ -48,13 +49,13 @@ public static class AnalysisReport
             .Paragraph("Eigenvalues of the second moment of all KV heads' keys together, over their sum, largest first. The faster a curve falls, the fewer coordinates are needed. Rope turns keys by their position and spreads them over more directions, which is why keys are compressed before it.")
             .Plots(Spectrum("Before rope", layers, layer => layer.SpectrumBeforeRope), Spectrum("After rope", layers, layer => layer.SpectrumAfterRope));
         html.Heading("Layers")
-            .Paragraph(Text($"Energy: share of the keys' energy in the leading {analysis.Rank} coordinates before and after rope. Mean: share of it along the mean key, which tells tokens apart not at all (a centred basis leaves it out). Overlap: share of a step's selected tokens that the next step selects again. Rank: a multiple of 16, the same bytes as rank {analysis.Rank} in every layer."))
+            .Paragraph(Text($"Energy: share of the keys' energy in the leading {analysis.Rank} coordinates before and after rope. Mean: share of it along the mean key, which tells tokens apart not at all (a centred basis leaves it out). Overlap: share of a step's selected tokens that the next step selects again. Rank: multiples of 16 for the compressed layers, together the bytes of rank {analysis.Rank} in each."))
             .Table(
                 ["layer", "energy before rope", "energy after rope", "mean", "sum of logits", "best head", "oracle", "without selection", "overlap", "rank", "advice"],
                 layers.Select(layer => new[]
                 {
                     Text($"{layer.Layer}"), Percent(layer.Energy(analysis.Rank)), Percent(layer.SpectrumAfterRope.Take(analysis.Rank).Sum() / layer.SpectrumAfterRope.Sum()), Percent(layer.MeanEnergy),
-                    Percent(layer.SumMass), Percent(layer.HeadMass), Percent(layer.OracleMass), Percent(layer.FixedMass), Percent(layer.Overlap), Text($"{layer.SuggestedRank}"),
+                    Percent(layer.SumMass), Percent(layer.HeadMass), Percent(layer.OracleMass), Percent(layer.FixedMass), Percent(layer.Overlap), layer.SuggestedRank > 0 ? Text($"{layer.SuggestedRank}") : "exact",
                     layer.SuggestDense ? "keep exact" : "compress",
                 }));
         return html.ToString();

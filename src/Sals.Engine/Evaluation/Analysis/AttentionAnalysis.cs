@@ -65,7 +65,8 @@ public sealed class AttentionAnalysis
             });
         }
 
-        var ranks = SuggestedRanks([.. spectra.Select(spectrum => spectrum.Before.Values)], _spec.Rank);
+        var compressed = _spec.SparseLayers;
+        var suggested = SuggestedRanks([.. compressed.Select(layer => spectra[layer].Before.Values)], _spec.Rank);
         return new ModelAnalysis
         {
             Model = name,
@@ -78,12 +79,15 @@ public sealed class AttentionAnalysis
             Rank = _spec.Rank,
             ScoreRank = _spec.ScoreRank,
             SweepRanks = sweep,
-            Layers = [.. sums.Select((sum, layer) => sum.ToLayer(layer, spectra[layer].Before.Values, spectra[layer].After, MeanEnergy(before, layer), ranks[layer]))],
+            Layers = [.. sums.Select((sum, layer) => sum.ToLayer(layer, spectra[layer].Before.Values, spectra[layer].After, MeanEnergy(before, layer), compressed.Contains(layer) ? suggested[Array.IndexOf(compressed, layer)] : 0))],
         };
     }
 
-    /// <summary>Ranks with the mean of <paramref name="rank"/>, multiples of 16: every next 16 coordinates go to the layer of whose energy they hold the largest share.</summary>
-    /// <param name="spectra">[L][D], descending.</param>
+    /// <summary>
+    /// Ranks with the mean of <paramref name="rank"/>, multiples of 16: every next 16 coordinates go to the layer where they hold most energy. What a layer's logits lose grows
+    /// with the energy that is left out, not with its share, so layers with large keys get more.
+    /// </summary>
+    /// <param name="spectra">[compressed layers][D], descending.</param>
     internal static int[] SuggestedRanks(double[][] spectra, int rank)
     {
         var step = Math.Min(RankStep, rank);
@@ -91,7 +95,7 @@ public sealed class AttentionAnalysis
         for (var left = (spectra.Length * (rank / step)) - spectra.Length; left > 0; left--)
         {
             var best = Enumerable.Range(0, ranks.Length).Where(layer => ranks[layer] + step <= spectra[layer].Length)
-                .MaxBy(layer => spectra[layer].Skip(ranks[layer]).Take(step).Sum() / spectra[layer].Sum());
+                .MaxBy(layer => spectra[layer].Skip(ranks[layer]).Take(step).Sum());
             ranks[best] += step;
         }
 

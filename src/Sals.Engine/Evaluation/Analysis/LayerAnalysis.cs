@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace Sals.Engine.Evaluation.Analysis;
 
 /// <summary>What was found about one layer.</summary>
@@ -32,7 +34,7 @@ public sealed record LayerAnalysis
     /// <summary>Share of a step's selected tokens that the next step selects too, of those that both could.</summary>
     public required double Overlap { get; init; }
 
-    /// <summary>Latent coordinates, a multiple of 16, under one budget for all compressed layers: each next 16 go where they hold most of a layer's energy.</summary>
+    /// <summary>Latent coordinates, a multiple of 16, under one budget for all compressed layers: each next 16 go where they hold most energy. 0 = not compressed by these settings.</summary>
     public required int SuggestedRank { get; init; }
 
     /// <summary>The selection loses too much here: <see cref="SumMass"/> is below <see cref="ModelAnalysis.LeastMass"/> and below the oracle's.</summary>
@@ -74,4 +76,8 @@ public sealed record ModelAnalysis
     public required int[] SweepRanks { get; init; }
 
     public required LayerAnalysis[] Layers { get; init; }
+
+    /// <summary>The suggested ranks in the words of --sals.</summary>
+    [JsonIgnore]
+    public string LayerRanks => $"layer_ranks={string.Join(',', Layers.Where(layer => layer.SuggestedRank > 0).Select(layer => layer.SuggestedRank))}";
 }
