@@ -16,7 +16,10 @@ public class SkinnyGemmKernelTests
     [InlineData(17, 1003, 1024)]
     [InlineData(32, 160, 4096)]
     [InlineData(33, 40, 2080)]
+    [InlineData(48, 1003, 352)]
+    [InlineData(63, 4500, 160)]
     [InlineData(64, 1003, 1376)]
+    [InlineData(64, 4500, 352)]
     public void Store_matches_reference(int rows, int n, int k)
     {
         using var gpu = Gpu.Open();
@@ -29,7 +32,11 @@ public class SkinnyGemmKernelTests
 
     [GpuTheory]
     [InlineData(3, 1003, 352)]
+    [InlineData(33, 1003, 352)]
     [InlineData(40, 512, 1376)]
+    [InlineData(48, 24, 2080)]
+    [InlineData(63, 1003, 1024)]
+    [InlineData(64, 4500, 352)]
     public void Float_result_matches_reference(int rows, int n, int k)
     {
         using var gpu = Gpu.Open();
@@ -42,6 +49,9 @@ public class SkinnyGemmKernelTests
 
     [GpuTheory]
     [InlineData(5, 1003, 352)]
+    [InlineData(33, 40, 2080)]
+    [InlineData(48, 1003, 352)]
+    [InlineData(63, 4500, 160)]
     [InlineData(64, 512, 1376)]
     public void Add_adds_to_what_is_there(int rows, int n, int k)
     {
@@ -62,6 +72,9 @@ public class SkinnyGemmKernelTests
     [GpuTheory]
     [InlineData(1, 1000, 352)]
     [InlineData(12, 40, 1024)]
+    [InlineData(33, 1000, 352)]
+    [InlineData(48, 40, 2080)]
+    [InlineData(63, 2500, 160)]
     [InlineData(64, 1376, 512)]
     public void Swiglu_matches_reference(int rows, int f, int k)
     {
@@ -81,20 +94,50 @@ public class SkinnyGemmKernelTests
         Close.To(expected, gpu.DownloadBf16(y, rows * f), 2e-4, 1 / 200.0, $"{test.Inputs}");
     }
 
-    [GpuFact]
-    public void Row_is_the_same_bits_in_every_batch()
+    // enough outputs for blocks to take a second tile
+    [GpuTheory]
+    [InlineData("store")]
+    [InlineData("add")]
+    [InlineData("swiglu")]
+    [InlineData("float")]
+    public void Row_is_the_same_bits_in_every_batch(string epilogue)
     {
-        const int n = 1003, k = 2080;
+        const int n = 4503, k = 2080;
         using var gpu = Gpu.Open();
-        var test = new Case(gpu, 64, n, k);
-        float[]? alone = null;
-        foreach (var rows in (int[])[1, 2, 8, 9, 16, 17, 32, 33, 63, 64])
+        var test = new Case(gpu, 64, epilogue == "swiglu" ? 2 * n : n, k);
+        var residual = Bf16.Narrow(test.Inputs.Normal(64 * n));
+        var alone = new float[64 * n];
+        for (var row = 0; row < 64; row++)
         {
-            var y = gpu.Poisoned<float>(rows * n);
-            test.Kernel.LaunchFloat(gpu.Stream, test.Weight, test.X, y, n, k, rows);
-            var row = gpu.Download(y, rows * n)[..n];
-            alone ??= row;
-            Close.Exactly(alone, row, $"row 0 of {rows}, {test.Inputs}");
+            Run(row, 1).CopyTo(alone, row * n);
+        }
+
+        foreach (var rows in (int[])[2, 8, 9, 16, 17, 32, 33, 48, 63, 64])
+        {
+            Close.Exactly(alone.AsSpan(0, rows * n), Run(0, rows), $"{rows} rows, {epilogue}, {test.Inputs}");
+        }
+
+        float[] Run(int first, int rows)
+        {
+            // a buffer of its own: a launch of one row reads eight
+            var x = gpu.Poisoned<ushort>(SkinnyGemmKernel.PaddedRows(rows) * k);
+            gpu.Stream.Copy(test.X + (first * k), x, rows * k);
+            if (epilogue == "float")
+            {
+                var logits = gpu.Poisoned<float>(rows * n);
+                test.Kernel.LaunchFloat(gpu.Stream, test.Weight, x, logits, n, k, rows);
+                return gpu.Download(logits, rows * n);
+            }
+
+            var y = gpu.Upload<ushort>(residual.AsSpan(first * n, rows * n));
+            switch (epilogue)
+            {
+                case "add": test.Kernel.LaunchAdd(gpu.Stream, test.Weight, x, test.Bias, y, n, k, rows); break;
+                case "swiglu": test.Kernel.LaunchSwiglu(gpu.Stream, test.Weight, x, test.Bias, y, n, k, rows); break;
+                default: test.Kernel.LaunchStore(gpu.Stream, test.Weight, x, test.Bias, y, n, k, rows); break;
+            }
+
+            return gpu.DownloadBf16(y, rows * n);
         }
     }
 

@@ -86,21 +86,24 @@ public sealed class SkinnyGemmKernel
     }
 
     /// <summary>Whether weights pass through rings in shared memory and blocks take tiles in turn.</summary>
-    private static bool HasRing(Kernel kernel, int variant) => RowBlocks[variant] <= (kernel.ComputeCapability >= 90 ? 4 : 2);
+    private static bool HasRing(Kernel kernel, int variant) => RowBlocks[variant] <= 2 || kernel.ComputeCapability >= 90;
 
     private static int SharedBytes(Kernel kernel, int variant)
     {
         var rowBlocks = RowBlocks[variant];
-        var partials = 2 * rowBlocks * 128 * sizeof(float);
         if (!HasRing(kernel, variant))
         {
-            return Warps * partials;
+            return Warps * WideTiles * rowBlocks * 128 * sizeof(float);
         }
 
-        // as in skinny_ring.cuh: stages of 64 columns of a tile's weights and of x; then partial results, two sets of one tile or one of two
-        var stages = rowBlocks > 2 ? 3 : (kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks;
-        var weightRows = rowBlocks > 2 ? 16 * WideTiles : 16;
-        return Warps * ((stages * (weightRows + (8 * rowBlocks)) * 128) + partials);
+        // as in skinny_ring.cuh: stages of 64 columns of a tile's weights and of x, then partial results
+        var (stages, weightRows, partials) = rowBlocks switch
+        {
+            8 => (2, 32, 8),
+            4 => (3, 32, 8),
+            _ => ((kernel.ComputeCapability is 86 or 89 ? 4 : 5) - rowBlocks, 16, 2 * rowBlocks),
+        };
+        return Warps * ((stages * (weightRows + (8 * rowBlocks)) * 128) + (partials * 128 * sizeof(float)));
     }
 
     private void Launch(

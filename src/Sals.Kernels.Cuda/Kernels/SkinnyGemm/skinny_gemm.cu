@@ -7,8 +7,8 @@
 //             add:    [B, N] bf16   y += (the residual stream), in place
 //             swiglu: [B, F] bf16   silu(gate) * up
 //             float:  [B, N] f32    logits
-// grid up to 16 rows, skinny_ring.cuh: (SMS)  block 256  smem 8 * (STAGES * (16 + 8 * NB) * 128 + 2 * NB * 512) B; so also up to 32 on compute
-//      capability 9.0, with twice the weight rows a tile: smem 8 * (3 * (32 + 32) * 128 + 2 * 4 * 512) B
+// grid up to 16 rows, skinny_ring.cuh: (SMS)  block 256  smem 8 * (STAGES * (16 + 8 * NB) * 128 + 2 * NB * 512) B; so always on compute
+//      capability 9.0, above 16 rows with twice the weight rows a tile: smem 8 * (3 * (32 + 32) * 128 or 2 * (32 + 64) * 128, + 4096) B
 //      above: (ceil(N / 32); swiglu: F / 16)  block 256  smem 16 * NB * 512 B
 // math f32 accumulation in matrix instructions; the 8 warps split K in a way that depends on K alone and are added in order,
 //      so a row's result is the same bits for every B and NB
@@ -179,7 +179,7 @@ __device__ __forceinline__ void skinny(const Args& args) {
 
 #if __CUDA_ARCH__ < 900
 SKINNY_ALL(4, 2, 2, 2)
-#endif
 SKINNY_ALL(8, 2, 2, 1)
+#endif
 
 #include "skinny_ring.cuh"

@@ -1,4 +1,4 @@
-// skinny_gemm up to 16 rows, on compute capability 9.0 up to 32: weights and x stream through shared memory, many bytes in flight at few registers.
+// skinny_gemm up to 16 rows, on compute capability 9.0 always: weights and x stream through shared memory, many bytes in flight at few registers.
 // Up to 16 rows a block of the next launch fits beside one of this and fills its ring while this one ends. Included by skinny_gemm.cu.
 #pragma once
 
@@ -16,14 +16,15 @@ __device__ __forceinline__ void skinny_ring(const Args& args) {
     constexpr int R = 16 * TILES, XR = 8 * NB;
     constexpr int LINE = W * 2, PIECES16 = W / 8;  // bytes and 16-byte pieces of a stage's row
     constexpr int STAGE_BYTES = (R + XR) * LINE;
-    constexpr int VALUES = TILES * NB * 128;
-    constexpr int BUFFERS = VALUES <= 256 ? 2 : 1;        // of partial results
+    constexpr int PASS = NB <= 4 ? TILES : 1;         // of 16 weight rows, whose partial results are added at once
+    constexpr int BUFFERS = TILES * NB <= 2 ? 2 : 1;  // of partial results
+    constexpr int PASS_VALUES = PASS * NB * 128;
     constexpr int ROWS = EPILOGUE == SWIGLU ? R / 2 : R;  // outputs of a tile
     // eight lanes read pieces of one row of 128 bytes or of two of 64: in different banks
     auto place = [](int r, int c) -> u32 { return r * LINE + ((W == 64 ? c ^ ((r & 1) << 2) : c) << 4); };
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     u32 ring = shared_address(shared) + warp * STAGES * STAGE_BYTES;
-    float* partial = (float*)(shared + WARPS * STAGES * STAGE_BYTES);  // [BUFFERS, WARPS, VALUES]
+    float* partial = (float*)(shared + WARPS * STAGES * STAGE_BYTES);  // [BUFFERS, WARPS, PASS_VALUES]
     int k_size = args.k;
     int tiles = (args.n + ROWS - 1) / ROWS;
     int mine = tiles > (int)blockIdx.x ? (tiles - blockIdx.x + gridDim.x - 1) / gridDim.x : 0;
@@ -131,22 +132,26 @@ __device__ __forceinline__ void skinny_ring(const Args& args) {
 
         // end of a tile
         piece = 0;
-        float* part = partial + buffer * WARPS * VALUES;
+        float* part = partial + buffer * WARPS * PASS_VALUES;
 #pragma unroll
-        for (int i = 0; i < TILES; i++)
+        for (int pass = 0; pass < TILES; pass += PASS) {
 #pragma unroll
-            for (int b = 0; b < NB; b++)
+            for (int i = 0; i < PASS; i++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    part[warp * VALUES + ((i * NB + b) * 4 + e) * 32 + lane] = c[i][b][e];
-                    c[i][b][e] = 0.f;
-                }
+                for (int b = 0; b < NB; b++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        part[warp * PASS_VALUES + ((i * NB + b) * 4 + e) * 32 + lane] = c[pass + i][b][e];
+                        c[pass + i][b][e] = 0.f;
+                    }
 
-        // of two buffers, the barrier of the next tile keeps this one until everybody has read it
-        __syncthreads();
-        finish_tile<NB, TILES, EPILOGUE>(args, part, tile * ROWS);
-        if (BUFFERS == 1)
+            // of two buffers, the barrier of the next tile keeps this one until everybody has read it
             __syncthreads();
+            finish_tile<NB, PASS, EPILOGUE>(args, part, tile * ROWS + pass * (ROWS / TILES));
+            if (BUFFERS == 1)
+                __syncthreads();
+        }
+
         buffer ^= BUFFERS - 1;
         tile += gridDim.x;
     }
@@ -162,7 +167,7 @@ __device__ __forceinline__ void skinny_ring(const Args& args) {
     SKINNY_RING(NB, TILES, W, STAGES, BLOCKS, swiglu, SWIGLU) \
     SKINNY_RING(NB, TILES, W, STAGES, BLOCKS, float, FLOAT)
 
-// stages of a warp: two blocks on a multiprocessor of 228 KB, one on one of 100 KB; of 32 rows one on one of 228 KB
+// stages of a warp: two blocks on a multiprocessor of 228 KB, one on one of 100 KB; for more rows one on one of 228 KB
 #if __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890
 SKINNY_RING_ALL(1, 1, 64, 3, 2)
 SKINNY_RING_ALL(2, 1, 64, 2, 2)
@@ -172,4 +177,5 @@ SKINNY_RING_ALL(2, 1, 64, 3, 2)
 #endif
 #if __CUDA_ARCH__ >= 900
 SKINNY_RING_ALL(4, 2, 64, 3, 1)
+SKINNY_RING_ALL(8, 2, 64, 2, 1)
 #endif
