@@ -14,24 +14,17 @@ namespace Sals.Gpu.Tests.Kernels;
 public class SparseAttendKernelTests
 {
     [GpuTheory]
-    [InlineData(128, 8, 2, 256, 128, 1, true, 4, 32)]
-    [InlineData(128, 8, 2, 256, 128, 1, false, 4, 64)]
-    [InlineData(128, 8, 2, 128, 64, 1, true, 2, 32)]
-    [InlineData(128, 4, 4, 512, 256, 1, true, 2, 32)]
-    [InlineData(128, 2, 2, 256, 256, 1, false, 3, 128)]
-    [InlineData(128, 8, 1, 16, 16, 1, false, 16, 32)]
-    [InlineData(64, 8, 4, 64, 32, 1, false, 4, 32)]
-    [InlineData(64, 14, 2, 48, 16, 1, true, 3, 64)]
-    [InlineData(64, 3, 1, 64, 48, 1, true, 16, 32)]
-    [InlineData(128, 16, 16, 1024, 512, 4, true, 4, 32)]
-    [InlineData(128, 8, 8, 512, 256, 8, true, 2, 32)]
-    [InlineData(128, 8, 8, 512, 256, 2, false, 4, 32)]
-    [InlineData(128, 8, 4, 256, 128, 2, true, 4, 32)]
-    [InlineData(128, 8, 4, 256, 64, 4, false, 4, 32)]
-    [InlineData(64, 6, 3, 240, 144, 3, true, 4, 32)]
-    [InlineData(64, 8, 4, 64, 64, 4, true, 4, 32)]
+    [InlineData(128, 8, 2, 256, 128, true, 4, 32)]
+    [InlineData(128, 8, 2, 256, 128, false, 4, 64)]
+    [InlineData(128, 8, 2, 128, 64, true, 2, 32)]
+    [InlineData(128, 4, 4, 512, 256, true, 2, 32)]
+    [InlineData(128, 2, 2, 256, 256, false, 3, 128)]
+    [InlineData(128, 8, 1, 16, 16, false, 16, 32)]
+    [InlineData(64, 8, 4, 64, 32, false, 4, 32)]
+    [InlineData(64, 14, 2, 48, 16, true, 3, 64)]
+    [InlineData(64, 3, 1, 64, 48, true, 16, 32)]
     public void Selection_matches_the_reference(
-        int headSize, int queryHeads, int keyHeads, int rank, int scoreRank, int groups, bool int8, int valueBits, int valueGroup)
+        int headSize, int queryHeads, int keyHeads, int rank, int scoreRank, bool int8, int valueBits, int valueGroup)
     {
         var settings = new LatentCase
         {
@@ -40,7 +33,6 @@ public class SparseAttendKernelTests
             KeyHeads = keyHeads,
             Rank = rank,
             ScoreRank = scoreRank,
-            Groups = groups,
             Int8 = int8,
             ValueBits = valueBits,
             ValueGroup = valueGroup,
@@ -49,6 +41,27 @@ public class SparseAttendKernelTests
         };
         Matches(settings, [700, 1500, 333]);
     }
+
+    [GpuTheory]
+    [InlineData(128, 16, 16, 1024, 512, 4, true)]
+    [InlineData(128, 8, 8, 512, 256, 2, false)]
+    [InlineData(128, 8, 4, 256, 64, 4, true)]
+    [InlineData(64, 6, 3, 240, 144, 3, false)]
+    [InlineData(64, 8, 4, 64, 64, 4, true)]
+    public void Heads_of_a_group_read_its_share_of_both_planes(int headSize, int queryHeads, int keyHeads, int rank, int scoreRank, int groups, bool int8) => Matches(
+        new LatentCase
+        {
+            HeadSize = headSize,
+            QueryHeads = queryHeads,
+            KeyHeads = keyHeads,
+            Rank = rank,
+            ScoreRank = scoreRank,
+            Groups = groups,
+            Int8 = int8,
+            Critical = 48,
+            CriticalMax = 512,
+        },
+        [700, 1500, 333]);
 
     [GpuFact]
     public void Rank_of_a_thousand() => Matches(new LatentCase { QueryHeads = 8, KeyHeads = 8, Rank = 1024, ScoreRank = 512, Critical = 70, CriticalMax = 70 }, [700]);
