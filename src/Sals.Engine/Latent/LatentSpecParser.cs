@@ -29,6 +29,15 @@ public sealed class LatentSpecParser
     /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
     private const int MostScoredCodes = 1024;
 
+    /// <summary>
+    /// Channels that one basis joins unless settings say otherwise: with more, a KV head's basis leaves no room in a multiprocessor's shared memory and rebuilding its keys
+    /// takes longer than reading exact ones (docs/benchmarks.md); fewer are hardly faster.
+    /// </summary>
+    private const int WidestBasis = 1024;
+
+    /// <summary>Groups of fewer channels share too little to be compressed.</summary>
+    private const int NarrowestBasis = 256;
+
     /// <summary>Shares of coordinates are rounded up to a multiple of as many.</summary>
     private const int CoordinateStep = 16;
 
@@ -39,7 +48,7 @@ public sealed class LatentSpecParser
         ("layer_ranks", "latent coordinates of each compressed layer in order, comma-separated multiples of 16, instead of rank ('sals analyze' suggests some); CPU only"),
         ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
         ("score_rank", "scored coordinates, instead of score_ratio"),
-        ("basis_groups", "consecutive groups of KV heads with a basis of their own, a divisor of the KV heads; each keeps an equal share of rank and score_rank; 1 = one basis for all, as in the paper"),
+        ("basis_groups", "consecutive groups of KV heads with a basis of their own, a divisor of the KV heads; each keeps an equal share of rank and score_rank; 1 = one basis for all, as in the paper; not set = 1 up to D = 1024, over that as few as have at most 1024 channels each"),
         ("sink_tokens", "first tokens always attended exactly, 0 to 64"),
         ("recent_tokens", "newest tokens always attended exactly, 1 to 65536"),
         ("critical", "fixed number of selected tokens, instead of the rule"),
@@ -89,6 +98,18 @@ public sealed class LatentSpecParser
 
     /// <summary>The largest share that any preset keeps: what a basis is calibrated with that shall serve them all.</summary>
     public static double LargestRankRatio => Presets.Where(preset => preset != "dense").Max(preset => RankRatioOf(preset, LatentFormat.Int8));
+
+    /// <summary>Groups of KV heads with a basis of their own: 1 up to D = 1,024, over that the fewest that have at most 1,024 channels each, if these are at least 256.</summary>
+    public static int DefaultBasisGroups(ModelConfig model)
+    {
+        var groups = 1;
+        while (groups < model.KeyValueHeadCount && (model.KeyWidth / groups > WidestBasis || model.KeyValueHeadCount % groups != 0))
+        {
+            groups++;
+        }
+
+        return model.KeyWidth / groups >= NarrowestBasis ? groups : 1;
+    }
 
     public static string NameOf(LatentFormat format) => format switch
     {
@@ -279,7 +300,7 @@ public sealed class LatentSpecParser
     // 1 in place of a wrong value, so that what depends on it is not wrong too
     private int Groups()
     {
-        var groups = Integer("basis_groups", 1, 1, _model.KeyValueHeadCount);
+        var groups = Integer("basis_groups", DefaultBasisGroups(_model), 1, _model.KeyValueHeadCount);
         if (_model.KeyValueHeadCount % groups == 0)
         {
             return groups;

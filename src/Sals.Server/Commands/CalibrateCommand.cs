@@ -32,16 +32,16 @@ public static class CalibrateCommand
         var sequences = new Option<int>("--sequences") { HelpName = "N", DefaultValueFactory = _ => 512, Description = "Sequences to run; fewer when the text has fewer." };
         var length = new Option<int>("--length") { HelpName = "N", DefaultValueFactory = _ => 4096, Description = "Tokens of a sequence; at most the model's longest." };
         var ranks = new Option<string>("--ranks") { HelpName = "LIST", DefaultValueFactory = _ => "0.5,0.25", Description = "Shares of the key width the file must serve." };
-        var groups = new Option<int>("--basis-groups")
+        var groups = new Option<int?>("--basis-groups")
         {
-            HelpName = "N", DefaultValueFactory = _ => 1, Description = "Groups of consecutive KV heads with a basis of their own, for basis_groups=N; a divisor of the model's KV heads.",
+            HelpName = "N",
+            Description = "Groups of consecutive KV heads with a basis of their own, for basis_groups=N; a divisor of the model's KV heads. Not set = what the presets take: 1, for more than 1,024 key channels one for each 1,024.",
         };
         var output = new Option<string?>("--out") { HelpName = "FILE", Description = "Basis file to write; not set = sals-basis.safetensors in the model's folder, of N > 1 groups sals-basis-groups-N.safetensors." };
         var device = new Option<DeviceChoice>("--device") { HelpName = "auto|cpu|cuda", DefaultValueFactory = _ => DeviceChoice.Auto, Description = "Where; auto takes a GPU that serves the model." };
         var command = new Command("calibrate", "Compute the basis that compressed caches need, from text.") { model, data, sequences, length, ranks, groups, output, device };
         sequences.Validators.Add(AtLeast(1));
         length.Validators.Add(AtLeast(16));
-        groups.Validators.Add(AtLeast(1));
         command.SetAction((parsed, stop) => Task.Run(() =>
         {
             try
@@ -59,12 +59,13 @@ public static class CalibrateCommand
         return command;
     }
 
-    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, int groups, string? output, DeviceChoice choice, IAnsiConsole console, CancellationToken stop)
+    private static int Run(string? name, FileInfo[] data, int count, int length, string ranks, int? asked, string? output, DeviceChoice choice, IAnsiConsole console, CancellationToken stop)
     {
         var path = ModelLocator.ForThisProcess.Locate(name);
         using var folder = ModelFolder.Open(path);
         var config = folder.Config;
-        if (config.KeyValueHeadCount % groups != 0)
+        var groups = asked ?? LatentSpecParser.DefaultBasisGroups(config);
+        if (groups < 1 || config.KeyValueHeadCount % groups != 0)
         {
             throw new ArgumentException($"--basis-groups {groups}: expected a divisor of the model's {config.KeyValueHeadCount} KV heads.");
         }

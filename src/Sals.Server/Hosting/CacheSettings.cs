@@ -97,7 +97,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
         var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, config!.KeyWidth, spec.BasisGroups)
             ? string.Create(CultureInfo.InvariantCulture, $" --ranks {(double)spec.Rank / config.KeyWidth:0.####}")
             : "";
-        var groups = spec is { BasisGroups: > 1 } ? $" --basis-groups {spec.BasisGroups}" : "";
+        var groups = spec is not null && spec.BasisGroups != LatentSpecParser.DefaultBasisGroups(config!) ? $" --basis-groups {spec.BasisGroups}" : "";
         return $"sals calibrate{model} --data FILE...{ranks}{groups}";
     }
 }

@@ -44,6 +44,23 @@ public class LatentSpecParserTests
         Assert.Equal((groups, rank, scoreRank, rank / groups), (spec.BasisGroups, spec.Rank, spec.ScoreRank, spec.GroupRank));
     }
 
+    [Theory]
+    [InlineData(8, 128, 1)]
+    [InlineData(32, 128, 4)]
+    [InlineData(32, 64, 2)]
+    [InlineData(40, 128, 5)]
+    [InlineData(16, 128, 2)]
+    [InlineData(12, 128, 2)]
+    [InlineData(12, 64, 1)]
+    [InlineData(20, 128, 4)] // 3 do not divide 20 heads
+    [InlineData(71, 64, 1)] // nor does anything else than heads alone 71
+    public void A_basis_joins_at_most_1024_channels(int keyHeads, int headSize, int groups)
+    {
+        var model = LatentModels.Config(keyValueHeads: keyHeads, headSize: headSize, heads: keyHeads);
+        Assert.Equal(groups, LatentSpecParser.Parse("sals-25", [], model).BasisGroups);
+        Assert.Equal(1, LatentSpecParser.Parse("sals-12.5", ["basis_groups=1"], model).BasisGroups);
+    }
+
     [Fact]
     public void Scored_codes_of_many_groups_stay_within_what_32_bits_hold()
     {

@@ -38,6 +38,8 @@ public class CudaSparseTests
             data.Add("qwen3-qknorm-d128", "sals-12.5", "latent_format=int8");
             data.Add("llama2-mha-d64", "sals-12.5", "latent_format=int8 dense_format=int8");
             data.Add("mistral-gqa-d128", "sals-25", "latent_format=int8 dense_format=int8");
+            data.Add("llama2-mha-d64", "sals-25", "basis_groups=2");
+            data.Add("llama31-gqa-d64-rope-scaled", "sals-25", "latent_format=bf16 rank=64 basis_groups=2");
             data.Add("llama2-mha-d64", "sals-25", "score_rope=bands");
             data.Add("mistral-gqa-d128", "sals-12.5", "score_rope=bands");
             data.Add("qwen2-bias-d64", "sals-25", "score_rope=bands");
