@@ -22,6 +22,7 @@ public class FlushPagesKernelTests
     [InlineData(64, 1, 64, 64, 1, false, 16, 32)]
     [InlineData(128, 32, 1024, 512, 1, true, 4, 32)]
     [InlineData(128, 32, 1024, 512, 4, true, 4, 32)]
+    [InlineData(64, 6, 240, 144, 3, true, 4, 32)]
     [InlineData(128, 8, 256, 128, 2, false, 4, 32)]
     public void Page_equals_the_reference(int headSize, int keyHeads, int rank, int scoreRank, int groups, bool int8, int valueBits, int valueGroup)
     {

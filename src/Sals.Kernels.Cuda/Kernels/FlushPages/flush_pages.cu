@@ -10,8 +10,8 @@
 // grid (pages, column tiles + 1, layers)  block 256  smem 2 * (64 + TILE) * DH * 2 B     the last tile quantises the values
 // math keys back before rope in f32, split into two fp16 halves like U: three products on tensor cores, f32 sums head by head in a
 //      fixed order. Values exactly as Reference.ValueQuantizer
-// cost 6 * 64 * D * R operations a page and layer; reads 4 * D * R B of the projection a page, from L2 but for the first
-// defs DH, HK, R, RS, LATENT_INT8, VALUE_BITS, VALUE_GROUP · oracle Reference.FlushPages · launcher FlushPagesKernel
+// cost 6 * 64 * D * R operations a page and layer, an N-th of it for N groups of heads; reads 4 * D * R B of the projection a page, from L2 but for the first
+// defs DH, HK, R, RS, BASIS_GROUPS, LATENT_INT8, VALUE_BITS, VALUE_GROUP · oracle Reference.FlushPages · launcher FlushPagesKernel
 #include "bf16.cuh"
 #include "half.cuh"
 #include "matrix.cuh"
@@ -62,6 +62,10 @@ constexpr int WARP_COLUMNS = TILE / 4;            // warps: 2 over the tokens, 4
 constexpr int NT = WARP_COLUMNS / 8;
 constexpr int LATENT_BYTES = LATENT_INT8 ? 1 : 2;
 constexpr int REST = R - RS;
+constexpr int SCORE_SHARE = RS / BASIS_GROUPS;  // of a group of heads
+constexpr int REST_SHARE = REST / BASIS_GROUPS;
+constexpr int GROUP_HEADS = HK / BASIS_GROUPS;
+static_assert(HK % BASIS_GROUPS == 0 && RS % BASIS_GROUPS == 0 && REST % BASIS_GROUPS == 0, "every group has as many heads and coordinates");
 constexpr int SCORE_PLANE = PAGE_SIZE * RS * LATENT_BYTES;
 constexpr int REST_PLANE = PAGE_SIZE * REST * LATENT_BYTES;
 constexpr int VALUE_ROW = D * VALUE_BITS / 8;
@@ -127,6 +131,9 @@ __device__ __forceinline__ void store(u8* planes, int t, int column, float x, fl
         *(u32*)row = narrow2(x, y);
 }
 
+// the group whose coordinates column is one of
+__device__ __forceinline__ int group_of(int column) { return column < RS ? column / SCORE_SHARE : (column - RS) / max(REST_SHARE, 1); }
+
 __device__ __forceinline__ void project(const u16* keys, int position, int tile, const Layer& layer, const float2* rope, u8* planes) {
     extern __shared__ __align__(128) u8 shared[];
     u8 *high = shared, *low = shared + KEY_BYTES;
@@ -134,8 +141,15 @@ __device__ __forceinline__ void project(const u16* keys, int position, int tile,
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
     int token = warp % 2 * 32, column = warp / 2 * WARP_COLUMNS;
     float sum[2][NT][4] = {};
+    int first_head = 0, end_head = HK;  // others' channels are zeros in the tile's rows
+    if constexpr (BASIS_GROUPS > 1) {
+        int first = tile * TILE, last = min(first + TILE, R) - 1;
+        if (last < RS || first >= RS)
+            first_head = group_of(first) * GROUP_HEADS, end_head = (group_of(last) + 1) * GROUP_HEADS;
+    }
+
 #pragma unroll 1
-    for (int head = 0; head < HK; head++) {
+    for (int head = first_head; head < end_head; head++) {
         __syncthreads();
         fetch_tile(tile_at, layer.projection, tile * TILE, head);
         load_keys(high, low, keys + head * DH, layer.mean + head * DH, rope + (i64)position * (DH / 2), layer.key_scale);
