@@ -1,5 +1,6 @@
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Interop;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Gpu.Tests;
@@ -49,8 +50,30 @@ internal static class Gpu
         {
             var arena = Arena(Math.Max(1, DeviceArena.SizeOf<T>(count)));
             var pointer = arena.Take<T>(count);
-            Stream.Fill(pointer, count, 0xFF);
+            if (count > 0)
+            {
+                Stream.Fill(pointer, count, 0xFF);
+            }
+
             return pointer;
+        }
+
+        public WorkList PoisonedList(int rows, int entries) => new(Poisoned<int>(2L * entries), Poisoned<int>(1), Poisoned<int>(rows));
+
+        /// <param name="pieces">[B], entries of each row.</param>
+        public WorkList UploadList(ReadOnlySpan<int> pieces)
+        {
+            List<int> entries = [], first = [];
+            for (var row = 0; row < pieces.Length; row++)
+            {
+                first.Add(pieces[row] > 0 ? entries.Count / 2 : -1);
+                for (var i = 0; i < pieces[row]; i++)
+                {
+                    entries.AddRange([row, i]);
+                }
+            }
+
+            return new(Upload<int>([.. entries]), Upload<int>([entries.Count / 2]), Upload<int>([.. first]));
         }
 
         public DevicePtr<T> Upload<T>(ReadOnlySpan<T> values)

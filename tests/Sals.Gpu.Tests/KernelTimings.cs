@@ -95,8 +95,7 @@ public class KernelTimings
 
             var work = rows * DenseRuns.Of(length);
             var workspace = DenseAttendKernel.Workspace.Take(gpu.Arena(DenseAttendKernel.Workspace.Bytes(work, dh, heads)), gpu.Stream, work, dh, heads);
-            var inputs = new StepInputs(
-                gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(2 * work), gpu.Poisoned<int>(1));
+            var inputs = new StepInputs(gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.Poisoned<int>(rows), gpu.PoisonedList(rows, work));
             var lengths = gpu.Upload<int>([.. Enumerable.Repeat(length - 1, rows), 0]);
             plan.Launch(
                 gpu.Stream, gpu.Upload<StepRow>(Enumerable.Range(0, rows).Select(r => new StepRow(r, 1, -1, r)).ToArray()), lengths, lengths, default,
@@ -106,7 +105,7 @@ public class KernelTimings
             var bytes = 4.0 * rows * length * kv * dh;
             var copies = (int)Math.Max(1, (1L << 32) / (bytes + (pageUnits * 4096)));
             var time = Time(gpu, i => kernel.Launch(
-                gpu.Stream, noise + (1L << 31), inputs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), default, workspace, o, rows));
+                gpu.Stream, noise + (1L << 31), (heads + (2 * kv)) * dh, inputs, inputs.Runs, deviceTable, noise.As<byte>() + (i % copies * (long)bytes), default, workspace, o, rows));
             Line($"dense_attend {heads}/{kv} heads, {rows} x {length}: {time * 1e3:F1} us, {bytes / time / 1e9:F2} TB/s, {bytes / time / ceiling:P0} of copy");
         }
     }

@@ -21,6 +21,12 @@ public sealed record CudaBenchReport(
     string Date, string Device, string Model, CudaCeilings Ceilings, double StartSeconds, IReadOnlyList<StepFigure> Steps, IReadOnlyList<PromptFigure> Prompts,
     IReadOnlyList<OperatorFigure> Operators)
 {
+    /// <summary>What the decode graphs of the last cache took of the start.</summary>
+    public double GraphSeconds { get; init; }
+
+    /// <summary>Device memory of these.</summary>
+    public long GraphBytes { get; init; }
+
     /// <summary>Null before the first cache has been measured.</summary>
     [JsonIgnore]
     public CudaCeilings? Measured => Ceilings.ReadBytesPerSecond > 0 ? Ceilings : null;
@@ -207,6 +213,8 @@ public static class CudaBenchCommand
         Device = bench.Device,
         Ceilings = bench.Ceilings,
         StartSeconds = bench.StartSeconds,
+        GraphSeconds = bench.GraphSeconds,
+        GraphBytes = bench.GraphBytes,
         Steps = [.. report.Steps, .. steps],
         Prompts = [.. report.Prompts, .. prompts],
     };

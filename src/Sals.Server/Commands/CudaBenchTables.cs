@@ -17,7 +17,7 @@ internal static class CudaBenchTables
         }
 
         var ceilings = report.Ceilings;
-        console.WriteLine(Text($"{report.Model} on {report.Device}; ready after {report.StartSeconds:0.0} s"));
+        console.WriteLine(Text($"{report.Model} on {report.Device}; ready after {report.StartSeconds:0.0} s, {report.GraphSeconds:0.0} s and {MemoryBudget.Bytes(report.GraphBytes)} of it for decode graphs"));
         console.WriteLine(Text($"this GPU now: {ceilings.ReadBytesPerSecond / 1e12:0.00} TB/s reading, {ceilings.CopyBytesPerSecond / 1e12:0.00} TB/s copying, {ceilings.MatrixFlopsPerSecond / 1e12:0} TFLOP/s bf16, {ceilings.GraphGapMicroseconds:0.00} us an empty kernel"));
         if (report.Steps.Count > 0)
         {

@@ -192,6 +192,16 @@ public class CudaSparseInt8ContractTests : CudaContract
         LatentSpecParser.Parse("sals-12.5", ["dense_below=0", "critical=20", "dense_layers=none", "latent_format=int8", "sink_tokens=0"], Small());
 }
 
+/// <summary>Exact up to a length that the rules' sequences pass: rows of both kinds in one step, and rows that become compressed, beside a dense layer of int8 codes.</summary>
+public class CudaSparseAboveContractTests : CudaContract
+{
+    // as of CudaDenseInt8ContractTests
+    protected override double Tolerance => 0.6;
+
+    protected override LatentSpec Spec { get; } =
+        LatentSpecParser.Parse("sals-25", ["dense_below=140", "critical=20", "dense_layers=0", "dense_format=int8", "latent_format=bf16"], Small());
+}
+
 /// <summary>Every layer dense, with keys and values as int8 codes.</summary>
 public class CudaDenseInt8ContractTests : CudaContract
 {

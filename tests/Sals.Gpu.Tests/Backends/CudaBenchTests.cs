@@ -41,6 +41,23 @@ public class CudaBenchTests
     }
 
     [GpuFact]
+    public void Exact_rows_are_timed_as_the_dense_attention_they_are()
+    {
+        var model = Model();
+        var spec = LatentSpecParser.Parse("sals-25", ["dense_below=1024"], model);
+        using var weights = RandomWeights.Of(model);
+        using var bench = new CudaBench(weights, Options(model, spec), "sals-25");
+        var exact = bench.Step(Rows, Context, steps: 64, kernels: true)!;
+        Assert.Equal(model.LayerCount, exact.Kernels.Where(k => k.Name.StartsWith("dense_attend", StringComparison.Ordinal)).Sum(k => k.Launches));
+        Assert.DoesNotContain(exact.Kernels, k => k.Name.StartsWith("sparse_attend", StringComparison.Ordinal) || k.Name.StartsWith("score_select", StringComparison.Ordinal));
+
+        // replays that begin before the border and end behind it need both
+        var both = bench.Step(Rows, Context + 1, steps: 64, kernels: true)!;
+        Assert.Equal(model.LayerCount, both.Kernels.Where(k => k.Name.StartsWith("dense_attend", StringComparison.Ordinal)).Sum(k => k.Launches));
+        Assert.Equal(spec.SparseLayers.Length, both.Kernels.Where(k => k.Name.StartsWith("score_select", StringComparison.Ordinal)).Sum(k => k.Launches));
+    }
+
+    [GpuFact]
     public void Floor_reads_less_of_a_compressed_cache()
     {
         var model = Model();

@@ -45,7 +45,7 @@ public class BandQueriesKernelTests
         float[] untouched = [.. Enumerable.Repeat(float.NaN, rows * bands.Most * scoreRank)], none = [.. Enumerable.Repeat(float.NaN, rows * bands.Most)];
         var (queries, biases) = (gpu.Upload<float>(untouched), gpu.Upload<float>(none));
         kernel.Launch(
-            gpu.Stream, gpu.Upload<ushort>(Bf16.Narrow(after)), stride, new StepInputs(default, gpu.Upload<int>([.. lengths.Select(length => length - 1)]), default, default, default, default),
+            gpu.Stream, gpu.Upload<ushort>(Bf16.Narrow(after)), stride, new StepInputs(default, gpu.Upload<int>([.. lengths.Select(length => length - 1)]), default, default),
             gpu.Upload<float>(pairs), gpu.Upload<float>(bands.MeanRotations), gpu.Upload<ushort>(packed), device, queries, biases, rows);
         float[] found = gpu.Download(queries, untouched.Length), foundBiases = gpu.Download(biases, none.Length);
         for (var row = 0; row < rows; row++)

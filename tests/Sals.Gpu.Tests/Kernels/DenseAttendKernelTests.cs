@@ -90,6 +90,32 @@ public class DenseAttendKernelTests
         Close.Exactly(all, together.Run(), "again");
     }
 
+    /// <summary>As in a compressed layer, where rows with latent pages are another kernel's: of one run, of two, and of more than sixteen.</summary>
+    [GpuFact]
+    public void Rows_that_are_not_listed_are_left_alone()
+    {
+        using var gpu = Gpu.Open();
+        var test = new Setup(gpu, 64, 4, 1, [100, 300, (16 * 2048) + 1, 101, 700, (17 * 2048) + 3, 64], Random.Shared.Next());
+        var all = test.Run();
+        var some = test.Run(row => row is 1 or 3 or 5);
+        var width = 4 * 64;
+        for (var row = 0; row < 7; row++)
+        {
+            var found = some.AsSpan(row * width, width);
+            if (row is 1 or 3 or 5)
+            {
+                Close.Exactly(all.AsSpan(row * width, width), found, $"row {row}, seed {test.Seed}");
+            }
+            else
+            {
+                Assert.Equal(-1, found.IndexOfAnyExcept(Bf16.Widen(0xFFFF)));
+            }
+        }
+
+        Assert.Equal(-1, test.Run(_ => false).AsSpan().IndexOfAnyExcept(Bf16.Widen(0xFFFF)));
+        Close.Exactly(all, test.Run(), $"again, seed {test.Seed}");
+    }
+
     private static Tester Case(int headSize = 128, int queryHeads = 8, int keyHeads = 2) => new(headSize, queryHeads, keyHeads);
 
     private sealed class Tester(int headSize, int queryHeads, int keyHeads)
@@ -141,6 +167,7 @@ public class DenseAttendKernelTests
         private readonly DenseAttendKernel.Workspace _workspace;
         private readonly DevicePtr<int> _length;
         private readonly StepInputs _inputs;
+        private readonly int _stride;
         private readonly DevicePtr<StepRow> _rows;
 
         public Setup(Gpu.Scope gpu, int headSize, int queryHeads, int keyHeads, int[] lengths, int seed, bool int8 = false)
@@ -158,7 +185,17 @@ public class DenseAttendKernelTests
             _qkv = [.. Enumerable.Range(0, slots).SelectMany(s => Normal(new Random(seed + s), qkvWidth, 1.5f))];
             _keys = [.. lengths.Select((l, s) => Normal(new Random(seed + 1000 + s), l * width, 1))];
             _values = [.. lengths.Select((l, s) => Normal(new Random(seed + 2000 + s), l * width, 1))];
-            _deviceQkv = gpu.Upload<ushort>(Bf16.Narrow(_qkv));
+
+            // a row ends with something else, as in a compressed layer
+            _stride = qkvWidth + 24;
+            var padded = new ushort[slots * _stride];
+            Array.Fill(padded, Bf16.NaN);
+            for (var s = 0; s < slots; s++)
+            {
+                Bf16.Narrow(_qkv.AsSpan(s * qkvWidth, qkvWidth)).CopyTo(padded, s * _stride);
+            }
+
+            _deviceQkv = gpu.Upload<ushort>(padded);
 
             var planeBytes = P * width * (int8 ? 1 : 2);
             _planes = new PlaneOffsets(LayerOffset, int8 ? LayerOffset + (2 * planeBytes) : 0);
@@ -196,14 +233,14 @@ public class DenseAttendKernelTests
             gpu.Stream.Fill(arena.Start, arena.Bytes, 0xFF);
             _workspace = DenseAttendKernel.Workspace.Take(arena, gpu.Stream, work, headSize, queryHeads);
             _length = gpu.Poisoned<int>(slots + 1);
-            _inputs = new StepInputs(
-                gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(2 * work), gpu.Poisoned<int>(1));
+            _inputs = new StepInputs(gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.Poisoned<int>(slots), gpu.PoisonedList(slots, work));
             _rows = gpu.Upload<StepRow>(Enumerable.Range(0, slots).Select(s => new StepRow(s, 1, -1, s)).ToArray());
         }
 
         public int Seed { get; }
 
-        public float[] Run()
+        /// <param name="listed">Rows to attend; null = all, as plan_step lists them.</param>
+        public float[] Run(Func<int, bool>? listed = null)
         {
             // plan_step counts this step's token in
             _gpu.Stream.Upload<int>([.. _lengths.Select(l => l - 1), 0], _length);
@@ -211,7 +248,8 @@ public class DenseAttendKernelTests
             _plan.Launch(_gpu.Stream, _rows, _length, _length, default, sampling, _inputs, _lengths.Length);
             var size = _lengths.Length * _queryHeads * _headSize;
             var o = _gpu.Poisoned<ushort>(size);
-            _kernel.Launch(_gpu.Stream, _deviceQkv, _inputs, _table, _pages, _planes, _workspace, o, _lengths.Length);
+            var runs = listed is null ? _inputs.Runs : _gpu.UploadList([.. _lengths.Select((length, row) => listed(row) ? DenseRuns.Of(length) : 0)]);
+            _kernel.Launch(_gpu.Stream, _deviceQkv, _stride, _inputs, runs, _table, _pages, _planes, _workspace, o, _lengths.Length);
             return _gpu.DownloadBf16(o, size);
         }
 

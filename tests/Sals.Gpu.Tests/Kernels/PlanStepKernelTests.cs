@@ -55,35 +55,26 @@ public class PlanStepKernelTests
         var deviceLength = gpu.Upload<int>(length);
         var deviceCounts = gpu.Upload<ushort>(counts);
         const int capacity = slots * 80;
-        var step = new StepInputs(
-            gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(2 * capacity), gpu.Poisoned<int>(1))
+        var step = new StepInputs(gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.Poisoned<int>(rowCount), gpu.PoisonedList(rowCount, capacity))
         {
-            AttendWork = gpu.Poisoned<int>(2 * capacity),
-            AttendCount = gpu.Poisoned<int>(1),
-            AttendFirst = gpu.Poisoned<int>(rowCount),
+            ExactRuns = gpu.PoisonedList(rowCount, capacity),
+            Items = gpu.PoisonedList(rowCount, capacity),
         };
         new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, vocabulary, compressed ? Latent : null)))
             .Launch(gpu.Stream, gpu.Upload<StepRow>(rows), gpu.Upload<int>(last), deviceLength, deviceCounts, gpu.Upload<SlotSampling>(sampling), step, rowCount);
 
-        List<int> work = [], attend = [];
-        int[] token = new int[rowCount], position = new int[rowCount], first = new int[rowCount], attendFirst = new int[rowCount];
+        int[] token = new int[rowCount], position = new int[rowCount], runs = new int[rowCount], exact = new int[rowCount], items = new int[rowCount];
         for (var b = 0; b < rowCount; b++)
         {
             var slot = rows[b].Slot;
             token[b] = rows[b].Forced >= 0 ? rows[b].Forced : last[slot];
             position[b] = length[slot];
-            first[b] = work.Count / 2;
-            for (var run = 0; run < DenseRuns.Of(position[b] + 1); run++)
-            {
-                work.AddRange([b, run]);
-            }
+            runs[b] = DenseRuns.Of(position[b] + 1);
+            items[b] = AttendItems.Of(Latent, position[b] + 1);
 
-            attendFirst[b] = attend.Count / 2;
-            for (var item = 0; item < AttendItems.Of(Latent, position[b] + 1); item++)
-            {
-                attend.AddRange([b, item]);
-            }
-
+            // compressed from the first length that is over dense_below and has a page outside the window
+            exact[b] = position[b] + 1 <= Latent.DenseBelow || position[b] + 1 < Latent.RecentTokens + 64 ? runs[b] : 0;
+            Assert.Equal(exact[b] == 0, items[b] > 0);
             if (slot < slots)
             {
                 length[slot]++;
@@ -97,17 +88,24 @@ public class PlanStepKernelTests
         Assert.Equal(token, gpu.Download(step.Token, rowCount));
         Assert.Equal(position, gpu.Download(step.Position, rowCount));
         Assert.Equal(rows.Select(r => r.Slot), gpu.Download(step.Slot, rowCount));
-        Assert.Equal(first, gpu.Download(step.RowFirst, rowCount));
-        Assert.Equal(work.Count / 2, gpu.Download(step.WorkCount, 1)[0]);
-        Assert.Equal(work, gpu.Download(step.Work, work.Count));
+        Lists(runs, step.Runs);
         if (compressed)
         {
-            Assert.Equal(attendFirst, gpu.Download(step.AttendFirst, rowCount));
-            Assert.Equal(attend.Count / 2, gpu.Download(step.AttendCount, 1)[0]);
-            Assert.Equal(attend, gpu.Download(step.AttendWork, attend.Count));
+            Lists(exact, step.ExactRuns);
+            Lists(items, step.Items);
         }
 
         Assert.Equal(length, gpu.Download(deviceLength, slots + 1));
         Assert.Equal(counts, gpu.Download(deviceCounts, counts.Length));
+
+        void Lists(int[] pieces, WorkList list)
+        {
+            var (entries, count, first) = gpu.UploadList(pieces);
+            var total = pieces.Sum();
+            Assert.Equal(total, gpu.Download(list.Count, 1)[0]);
+            Assert.Equal(gpu.Download(count, 1), gpu.Download(list.Count, 1));
+            Assert.Equal(gpu.Download(first, rowCount), gpu.Download(list.First, rowCount));
+            Assert.Equal(gpu.Download(entries, 2 * total), gpu.Download(list.Entries, 2 * total));
+        }
     }
 }

@@ -219,7 +219,7 @@ public class ScoreSelectKernelTests
             _qkv = gpu.Upload<ushort>(qkv);
             _table = gpu.Upload<uint>(table);
             _pages = gpu.Upload<byte>(bytes);
-            _inputs = new StepInputs(default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>(slots), default, default, default);
+            _inputs = new StepInputs(default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>(slots), default);
             _deviceBasis = new DeviceBasis(
                 default,
                 default,

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
@@ -80,7 +81,9 @@ public sealed class CudaBackend : IStepBackend
             UploadRope(length);
             var graphs = Own(new DecodeGraphs(_forward, _stream, slots));
             _queue = Own(new StepQueue(_model, _stream, _cache, state, kernels, _arena, _forward, graphs, words));
+            var (free, start) = (device.FreeBytes, Stopwatch.GetTimestamp());
             _queue.WarmUp(options.Graphs);
+            WarmUpCost = (Stopwatch.GetElapsedTime(start).TotalSeconds, free - device.FreeBytes);
             Info = new BackendInfo
             {
                 Name = "cuda",
@@ -168,6 +171,9 @@ public sealed class CudaBackend : IStepBackend
     internal CudaForward Forward => _forward;
 
     internal CudaDevice Device { get; }
+
+    /// <summary>What the first run and the capture of every decode step took.</summary>
+    internal (double Seconds, long Bytes) WarmUpCost { get; }
 
     public StepTicket Submit(StepPlan plan)
     {

@@ -10,7 +10,7 @@ namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>
 /// The order of launches, and the only forward: eager steps call it, capture calls the same methods, replay repeats what was recorded.
-/// Nothing in it depends on anything but the number of rows; all else is data in device memory.
+/// Nothing in it depends on anything but the number of rows and their kinds; all else is data in device memory.
 /// </summary>
 internal sealed class CudaForward
 {
@@ -36,7 +36,7 @@ internal sealed class CudaForward
         Array.ForEach(cache.Layout.Spec.SparseLayers, layer => _pools[layer] = PoolKind.Hot);
         _inputs = sparse is null
             ? arena.Inputs
-            : arena.Inputs with { AttendWork = sparse.Arena.AttendWork, AttendCount = sparse.Arena.AttendCount, AttendFirst = sparse.Arena.AttendFirst };
+            : arena.Inputs with { ExactRuns = sparse.Arena.ExactRuns, Items = sparse.Arena.Items };
         _model = model;
         _weights = weights;
         _kernels = kernels;
@@ -62,7 +62,8 @@ internal sealed class CudaForward
 
     /// <summary>One token of every row of the step, from its input to its sample.</summary>
     /// <param name="rows">Rows of the bucket; padding rows name slot SLOTS.</param>
-    public void Decode(int rows)
+    /// <param name="kinds">Of the others.</param>
+    public void Decode(int rows, RowKinds kinds)
     {
         var a = _arena;
         _kernels.PlanStep.Launch(_stream, a.StepRows, _slots.State.LastToken, _slots.State.Length, _slots.State.Counts, _slots.State.Sampling, _inputs, rows);
@@ -70,7 +71,7 @@ internal sealed class CudaForward
         for (var layer = 0; layer < _model.LayerCount; layer++)
         {
             var w = _weights.Layers[layer];
-            DecodeAttention(layer, w, rows);
+            DecodeAttention(layer, w, rows, kinds);
             FinishLayer(w, a.Hidden, rows, decode: true);
             Reader.Hidden(layer, a.Hidden, H);
         }
@@ -80,15 +81,19 @@ internal sealed class CudaForward
         Sample(0, 0, rows);
     }
 
-    /// <summary>From the hidden states of the rows to their attended values; the rows' keys and values go to their pages.</summary>
-    private void DecodeAttention(int layer, CudaLayer w, int rows)
+    /// <summary>
+    /// From the hidden states of the rows to their attended values; the rows' keys and values go to their pages. Where no row has a latent page a compressed layer is
+    /// a dense one with hot pages.
+    /// </summary>
+    private void DecodeAttention(int layer, CudaLayer w, int rows, RowKinds kinds)
     {
         var a = _arena;
         var pool = _pools[layer];
         var planes = _cache.Planes(layer);
-        var stride = pool == PoolKind.Hot ? QkvWidth + Sparse!.Arena.Shape.ScoreRank : QkvWidth;
+        var scored = pool == PoolKind.Hot && kinds != RowKinds.Exact;
+        var stride = scored ? QkvWidth + Sparse!.Arena.Shape.ScoreRank : QkvWidth;
         ProjectQueryKeyValue(w, a.Hidden, rows, decode: true, stride);
-        if (pool == PoolKind.Hot && !w.QueryNorm.IsNull)
+        if (scored && !w.QueryNorm.IsNull)
         {
             Sparse!.Score(layer, a.QueryKeyValue, stride, w.QueryNorm, rows);
         }
@@ -96,15 +101,23 @@ internal sealed class CudaForward
         _kernels.Rope.LaunchAppend(
             _stream, a.QueryKeyValue, stride, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), a.Rope, _inputs.Position, _inputs.Slot, _cache.Table(pool), _cache.Pages, planes,
             rows);
-        if (pool == PoolKind.Hot)
+        if (pool == PoolKind.Dense)
+        {
+            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, stride, _inputs, _inputs.Runs, _cache.Table(pool), _cache.Pages, planes, a.Attention, a.Attended, rows);
+            return;
+        }
+
+        if (kinds != RowKinds.Compressed)
+        {
+            _kernels.HotAttend.Launch(_stream, a.QueryKeyValue, stride, _inputs, _inputs.ExactRuns, _cache.Table(pool), _cache.Pages, planes, a.Attention, a.Attended, rows);
+        }
+
+        if (scored)
         {
             Sparse!.Attend(layer, a.QueryKeyValue, stride, _inputs, a.Attended, rows);
-            Reader.Selected(layer, Sparse.Arena.Selected, Sparse.Arena.Shape.SelectedStride);
         }
-        else
-        {
-            _kernels.DenseAttend.Launch(_stream, a.QueryKeyValue, _inputs, _cache.Table(pool), _cache.Pages, planes, a.Attention, a.Attended, rows);
-        }
+
+        Reader.Selected(layer, Sparse!.Arena.Selected, Sparse.Arena.Shape.SelectedStride);
     }
 
     /// <summary>Runs a slice of a prompt; when it ends the prompt's last layer, its last hidden state goes to row <paramref name="finalRow"/> of the finals.</summary>

@@ -57,6 +57,12 @@ internal sealed class CudaKernels : IDisposable
             programs.Add(BandQueriesKernel.Program(latent));
         }
 
+        var apart = latent is not null && codes;
+        if (apart)
+        {
+            programs.Add(DenseAttendKernel.Program(model.HeadSize, model.HeadCount, model.KeyValueHeadCount, maxPages));
+        }
+
         _modules = [.. cache.Get(programs, device.Architecture).Select(c => new KernelModule(c))];
         EmbedTokens = new EmbedTokensKernel(_modules[0]);
         RmsNorm = new RmsNormKernel(_modules[1]);
@@ -66,6 +72,7 @@ internal sealed class CudaKernels : IDisposable
         PlanStep = new PlanStepKernel(_modules[5]);
         SkinnyGemm = new SkinnyGemmKernel(_modules[6], device.Multiprocessors);
         DenseAttend = new DenseAttendKernel(_modules[7], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, device.Multiprocessors, codes);
+        HotAttend = apart ? new DenseAttendKernel(_modules[^1], model.HeadSize, model.HeadCount, model.KeyValueHeadCount, device.Multiprocessors) : DenseAttend;
         PrefillAttend = new PrefillAttendKernel(_modules[8], model.HeadSize, model.HeadCount);
         SampleToken = new SampleTokenKernel(_modules[9]);
         ScatterWords = new ScatterWordsKernel(_modules[10]);
@@ -95,7 +102,11 @@ internal sealed class CudaKernels : IDisposable
 
     public SkinnyGemmKernel SkinnyGemm { get; }
 
+    /// <summary>Of dense pages.</summary>
     public DenseAttendKernel DenseAttend { get; }
+
+    /// <summary>Of hot pages, which are exact whatever dense ones are.</summary>
+    public DenseAttendKernel HotAttend { get; }
 
     public PrefillAttendKernel PrefillAttend { get; }
 

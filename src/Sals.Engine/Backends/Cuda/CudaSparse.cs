@@ -41,7 +41,7 @@ internal sealed class CudaSparse(
         SelectedStride = Math.Max(32, (CacheTimeline.SelectedCount(longest, spec) + 31) / 32 * 32),
     };
 
-    /// <summary>Attention of one compressed layer for every row, from its query projection after rope to its heads' outputs.</summary>
+    /// <summary>Attention of one compressed layer for the rows that have latent pages, from their query projection after rope to their heads' outputs.</summary>
     /// <param name="qkv">[rows, stride]; a row ends with its scoring query</param>
     /// <param name="o">[rows, HQ, DH]</param>
     public void Attend(int layer, DevicePtr<ushort> qkv, int stride, StepInputs inputs, DevicePtr<ushort> o, int rows)

@@ -17,10 +17,9 @@ internal sealed class SparseArena : IDisposable
     {
         Shape = shape;
         _arena = new DeviceArena("compressed layers", Bytes(shape, slots));
-        var items = Items(shape, slots);
-        AttendWork = _arena.Take<int>(2L * items);
-        AttendCount = _arena.Take<int>(1);
-        AttendFirst = _arena.Take<int>(slots);
+        var items = ItemCount(shape, slots);
+        Items = WorkList.Take(_arena, slots, items);
+        ExactRuns = WorkList.Take(_arena, slots, RunCount(shape, slots));
         Selected = _arena.Take<int>((long)slots * shape.SelectedStride);
         Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
         Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
@@ -32,13 +31,11 @@ internal sealed class SparseArena : IDisposable
 
     public LatentShape Shape { get; }
 
-    /// <summary>[ATTEND, 2], as <see cref="StepInputs.AttendWork"/></summary>
-    public DevicePtr<int> AttendWork { get; }
+    /// <summary>As <see cref="StepInputs.Items"/></summary>
+    public WorkList Items { get; }
 
-    public DevicePtr<int> AttendCount { get; }
-
-    /// <summary>[SLOTS]</summary>
-    public DevicePtr<int> AttendFirst { get; }
+    /// <summary>As <see cref="StepInputs.ExactRuns"/>; their partial results lie in <see cref="StepArena.Attention"/></summary>
+    public WorkList ExactRuns { get; }
 
     /// <summary>[SLOTS, YMAX], positions that the layer in progress chose, of rows that need scores</summary>
     public DevicePtr<int> Selected { get; }
@@ -61,10 +58,9 @@ internal sealed class SparseArena : IDisposable
 
     public static long Bytes(LatentShape shape, int slots)
     {
-        var items = Items(shape, slots);
-        return DeviceArena.SizeOf<int>(2L * items)
-            + DeviceArena.SizeOf<int>(1)
-            + DeviceArena.SizeOf<int>(slots)
+        var items = ItemCount(shape, slots);
+        return WorkList.Bytes(slots, items)
+            + WorkList.Bytes(slots, RunCount(shape, slots))
             + DeviceArena.SizeOf<int>((long)slots * shape.SelectedStride)
             + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
             + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
@@ -81,5 +77,7 @@ internal sealed class SparseArena : IDisposable
 
     private static int BandMeanCount(LatentShape shape) => Latent.ScoreBands.Levels(shape.ScoreBands) * shape.HeadSize;
 
-    private static int Items(LatentShape shape, int slots) => checked(slots * AttendItems.Most(shape, shape.MaxPages * PageLayout.PageSize));
+    private static int ItemCount(LatentShape shape, int slots) => checked(slots * AttendItems.Most(shape, shape.MaxPages * PageLayout.PageSize));
+
+    private static int RunCount(LatentShape shape, int slots) => slots * DenseRuns.Most(shape.MaxPages * PageLayout.PageSize);
 }

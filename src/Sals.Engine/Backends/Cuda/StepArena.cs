@@ -55,7 +55,7 @@ internal sealed class StepArena : IDisposable
         Logits = _arena.Take<float>((long)slots * model.VocabularySize);
         AdjustedLogits = _arena.Take<float>((long)slots * model.VocabularySize);
         Inputs = new StepInputs(
-            _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(2L * work), _arena.Take<int>(1));
+            _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), WorkList.Take(_arena, slots, work));
         Attention = DenseAttendKernel.Workspace.Take(_arena, stream, work, model.HeadSize, model.HeadCount);
         Gemm = _arena.Take<byte>(GemmPlanCache.WorkspaceBytes);
         Lanes = [.. laneLengths.Select(l => new CudaLane(l, _arena.Take<ushort>((long)l * model.HiddenSize), _arena.Take<ushort>((long)l * model.KeyWidth), _arena.Take<ushort>((long)l * model.KeyWidth)))];
@@ -141,9 +141,8 @@ internal sealed class StepArena : IDisposable
             + DeviceArena.SizeOf<ushort>((long)rows * 2 * model.IntermediateSize)
             + DeviceArena.SizeOf<ushort>((long)rows * model.IntermediateSize)
             + (2 * DeviceArena.SizeOf<float>((long)slots * model.VocabularySize))
-            + (4 * DeviceArena.SizeOf<int>(slots))
-            + DeviceArena.SizeOf<int>(2L * work)
-            + DeviceArena.SizeOf<int>(1)
+            + (3 * DeviceArena.SizeOf<int>(slots))
+            + WorkList.Bytes(slots, work)
             + DenseAttendKernel.Workspace.Bytes(work, model.HeadSize, model.HeadCount)
             + DeviceArena.SizeOf<byte>(GemmPlanCache.WorkspaceBytes)
             + laneLengths.Sum(l => DeviceArena.SizeOf<ushort>((long)l * model.HiddenSize) + (2 * DeviceArena.SizeOf<ushort>((long)l * model.KeyWidth)));

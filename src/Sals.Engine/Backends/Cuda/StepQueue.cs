@@ -60,7 +60,7 @@ internal sealed class StepQueue : IDisposable
     /// <summary>Stopwatch ticks that <see cref="Read"/> and <see cref="Enqueue"/> have waited for the device.</summary>
     public long WaitedTicks { get; private set; }
 
-    /// <summary>Runs every bucket with rows of no slot, and captures it if asked.</summary>
+    /// <summary>Runs every decode step with rows of no slot, and captures it if asked.</summary>
     public void WarmUp(bool capture)
     {
         var rows = _staging[0].Rows;
@@ -123,7 +123,7 @@ internal sealed class StepQueue : IDisposable
 
         Flush(plan, staging);
 
-        StageDecode(plan, staging);
+        var kinds = StageDecode(plan, staging);
         var finals = StagePrefills(plan, staging);
         _masks.Stage(plan, staging);
 
@@ -136,7 +136,7 @@ internal sealed class StepQueue : IDisposable
             _prefill[set].End.Record(_stream);
         }
 
-        Decode(plan, staging);
+        Decode(plan, staging, kinds);
         SampleFinals(plan, staging, finals);
         _sampled[set].Record(_stream);
         staging.Finished.Record(_stream);
@@ -171,9 +171,10 @@ internal sealed class StepQueue : IDisposable
         sparse.Flush(staging.Flushes, plan.Flushes.Count);
     }
 
-    /// <summary>Decode rows, padded to the bucket with rows of no slot.</summary>
-    private void StageDecode(StepPlan plan, StepStaging staging)
+    /// <summary>Decode rows, padded to the bucket with rows of no slot; returns what they are.</summary>
+    private RowKinds StageDecode(StepPlan plan, StepStaging staging)
     {
+        var kinds = RowKinds.Exact;
         var rows = staging.Rows.Span;
         var count = plan.Decodes.Count;
         for (var i = 0; i < count; i++)
@@ -182,6 +183,8 @@ internal sealed class StepQueue : IDisposable
             ref var length = ref _slots.Lengths[row.Slot];
             _cache.RequireDecode(row.Slot, length, ref _slots.LatentPages[row.Slot]);
             length++;
+            var kind = RowKindsOf.Row(length, _cache.Layout.Spec);
+            kinds = i == 0 ? kind : kinds.And(kind);
             CountLayers(staging, i, length);
             rows[i] = new StepRow(row.Slot, row.ForcedToken, row.TargetToken, i);
             staging.Slots[staging.ResultCount++] = row.Slot;
@@ -191,6 +194,8 @@ internal sealed class StepQueue : IDisposable
         {
             rows[count.._graphs.BucketOf(count)].Fill(Padding);
         }
+
+        return kinds;
     }
 
     /// <summary>In how many layers the row reads latent pages, in how many by score, and how many tokens: known from its length alone.</summary>
@@ -252,7 +257,7 @@ internal sealed class StepQueue : IDisposable
         return finals;
     }
 
-    private void Decode(StepPlan plan, StepStaging staging)
+    private void Decode(StepPlan plan, StepStaging staging, RowKinds kinds)
     {
         var count = plan.Decodes.Count;
         if (count == 0)
@@ -262,7 +267,7 @@ internal sealed class StepQueue : IDisposable
 
         _stream.Upload(staging.Rows, _arena.StepRows, _graphs.BucketOf(count));
         _forward.Reader.Name(staging.Rows.Span[..count], _slots.Lengths);
-        _graphs.Run(count);
+        _graphs.Run(count, kinds);
         Download(staging, 0, count);
     }
 

@@ -5,7 +5,7 @@ using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Kernels.Cuda.Kernels.DenseAttend;
 
-/// <summary>Launcher of dense_attend.cu: one query per row against every cached token of its slot.</summary>
+/// <summary>Launcher of dense_attend.cu: one query per row of a list against every cached token of its slot.</summary>
 public sealed class DenseAttendKernel
 {
     private const int Warps = 4;
@@ -48,8 +48,10 @@ public sealed class DenseAttendKernel
         KernelProgram.Create<Arguments>(
             "dense_attend.cu", ("DH", headSize), ("HQ", queryHeads), ("HK", keyHeads), ("MAXP", maxPages), ("KV_INT8", int8 ? 1 : 0));
 
-    /// <param name="qkv">[B, (HQ + 2 HK) DH] bf16, queries after rope</param>
+    /// <param name="qkv">[B, <paramref name="stride"/>] bf16, queries [HQ, DH] after rope first</param>
+    /// <param name="stride">Elements of a row of <paramref name="qkv"/>, even.</param>
     /// <param name="inputs">As plan_step left them.</param>
+    /// <param name="runs">The list of <paramref name="inputs"/> that names the rows to attend; the others' results are left alone.</param>
     /// <param name="pageTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
     /// <param name="layer">Where its planes lie in a page; with peaks if these hold int8 codes.</param>
@@ -59,7 +61,9 @@ public sealed class DenseAttendKernel
     public void Launch(
         CudaStream stream,
         DevicePtr<ushort> qkv,
+        int stride,
         StepInputs inputs,
+        WorkList runs,
         DevicePtr<uint> pageTable,
         DevicePtr<byte> pages,
         PlaneOffsets layer,
@@ -71,9 +75,9 @@ public sealed class DenseAttendKernel
         var arguments = new Arguments
         {
             Qkv = qkv,
-            Work = inputs.Work,
-            WorkCount = inputs.WorkCount,
-            RowFirst = inputs.RowFirst,
+            Work = runs.Entries,
+            WorkCount = runs.Count,
+            RowFirst = runs.First,
             Position = inputs.Position,
             Slot = inputs.Slot,
             PageTable = pageTable,
@@ -84,6 +88,7 @@ public sealed class DenseAttendKernel
             O = o,
             LayerOffset = checked((uint)layer.Keys),
             PeakOffset = checked((uint)layer.Peaks),
+            QkvStride = stride,
             Scale = _scale,
         };
         _kernel.Launch(stream, new Extent(_blocks), new Extent(Warps * 32), _sharedBytes, arguments, overlap: true);
@@ -125,6 +130,7 @@ public sealed class DenseAttendKernel
         public DevicePtr<ushort> O;
         public uint LayerOffset;
         public uint PeakOffset;
+        public int QkvStride;
         public float Scale;
     }
 }

@@ -1,7 +1,8 @@
-// dense_attend — one query per row against every cached token of its slot, in runs as dense_runs.cuh cuts them
+// dense_attend — one query per listed row against every cached token of its slot, in runs as dense_runs.cuh cuts them
 //   o[b,h] = softmax(q[b,h] . K[t,h/G] / sqrt(DH)) V[t,h/G]   over t <= position[b],  G = HQ / HK <= 8
-// in   qkv        [B, (HQ + 2 * HK) * DH]  bf16   queries after rope; the rest is not read
-//      work       [WORK]          i32x2  (row, run), written by plan_step; work_count, row_first likewise
+// in   qkv        [B, STRIDE]     bf16   queries [HQ, DH] after rope; the rest is not read
+//      work       [WORK]          i32x2  (row, run), written by plan_step: of every row or of some, whose row_first is not -1; results of the others
+//                                        are left alone. work_count, row_first likewise
 //      position, slot [B]         i32
 //      page_table [SLOTS, MAXP]   u32    page offsets in 4-KiB units; 0 = no page
 //      pages                      bytes  K then V per layer, [64, HK, DH] bf16 each, rows 16-byte aligned; KV_INT8: as head_codes.cuh says
@@ -36,6 +37,7 @@ struct Args {
     u16* o;
     u32 layer_offset;
     u32 peak_offset;
+    int qkv_stride;
     float scale;
 };
 CHECK_SIZE(Args);
@@ -53,6 +55,7 @@ CHECK_FIELD(Args, claimed);
 CHECK_FIELD(Args, o);
 CHECK_FIELD(Args, layer_offset);
 CHECK_FIELD(Args, peak_offset);
+CHECK_FIELD(Args, qkv_stride);
 CHECK_FIELD(Args, scale);
 
 constexpr int G = HQ / HK;

@@ -2,7 +2,7 @@
 #pragma once
 #include "part.cuh"
 
-// Merges the runs of rows that have several: a warp the first 16, another the rest, then the two; always in order of tokens.
+// Merges the runs of listed rows that have several: a warp the first 16, another the rest, then the two; always in order of tokens.
 // grid (HQ, B)  block 64
 extern "C" __global__ void __launch_bounds__(64) merge_runs(const __grid_constant__ Args args) {
     constexpr int HALF = MOST_RUNS / 2;
@@ -10,10 +10,10 @@ extern "C" __global__ void __launch_bounds__(64) merge_runs(const __grid_constan
     __shared__ float2 second_ml;
     release_successor();
     int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, half = threadIdx.x >> 5, column = lane * (DH / 32);
-    int runs = run_count(args.position[row] + 1), count = min(runs - half * HALF, HALF);
-    i64 at = (i64)(args.row_first[row] + half * HALF) * HQ + head;
+    int runs = run_count(args.position[row] + 1), count = min(runs - half * HALF, HALF), first = args.row_first[row];
+    i64 at = (i64)(first + half * HALF) * HQ + head;
     wait_predecessor();
-    if (runs == 1 || (runs <= HALF && half == 1))
+    if (first < 0 || runs == 1 || (runs <= HALF && half == 1))
         return;
     Part part[HALF], sum;
 #pragma unroll

@@ -7,7 +7,7 @@ struct Query {
     u32 q[DH / 16][2];
     __device__ __forceinline__ void load(const Args& args, int item) {
         int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, row = args.work[item / HK].x;
-        const u16* from = args.qkv + (i64)row * ((HQ + 2 * HK) * DH) + (item % HK * G + (g < G ? g : 0)) * DH + t * (KV_INT8 ? 4 : 2);
+        const u16* from = args.qkv + (i64)row * args.qkv_stride + (item % HK * G + (g < G ? g : 0)) * DH + t * (KV_INT8 ? 4 : 2);
 #pragma unroll
         for (int k = 0; k < DH / 16; k++) {
             q[k][0] = g < G ? __ldcg((const u32*)(from + k * 16)) : 0;

@@ -16,20 +16,14 @@ public readonly record struct StepRow(int Slot, int Forced, int Target, int Logi
 /// <param name="Token">[B]</param>
 /// <param name="Position">[B]</param>
 /// <param name="Slot">[B]</param>
-/// <param name="RowFirst">[B], index of the row's first work entry</param>
-/// <param name="Work">[WORK, 2], (row, run), row by row, as <see cref="DenseRuns"/> counts them</param>
-/// <param name="WorkCount">[1]</param>
-public readonly record struct StepInputs(
-    DevicePtr<int> Token, DevicePtr<int> Position, DevicePtr<int> Slot, DevicePtr<int> RowFirst, DevicePtr<int> Work, DevicePtr<int> WorkCount)
+/// <param name="Runs">Runs of every row in a layer that is never compressed, as <see cref="DenseRuns"/> counts them.</param>
+public readonly record struct StepInputs(DevicePtr<int> Token, DevicePtr<int> Position, DevicePtr<int> Slot, WorkList Runs)
 {
-    /// <summary>[ATTEND, 2], (row, item of its attention in a compressed layer), row by row; of a compressed cache only, as all that follows.</summary>
-    public DevicePtr<int> AttendWork { get; init; }
+    /// <summary>The same of the rows alone that have no latent page, for the compressed layers; of a compressed cache only, as the following.</summary>
+    public WorkList ExactRuns { get; init; }
 
-    /// <summary>[1]</summary>
-    public DevicePtr<int> AttendCount { get; init; }
-
-    /// <summary>[B], index of the row's first entry of the attend list.</summary>
-    public DevicePtr<int> AttendFirst { get; init; }
+    /// <summary>Items of the other rows in a compressed layer, as <see cref="AttendItems"/> counts them.</summary>
+    public WorkList Items { get; init; }
 }
 
 /// <summary>Launcher of plan_step.cu, the first kernel of a decode step.</summary>
@@ -71,12 +65,9 @@ public sealed class PlanStepKernel(KernelModule module)
             Token = inputs.Token,
             Position = inputs.Position,
             Slot = inputs.Slot,
-            RowFirst = inputs.RowFirst,
-            Work = inputs.Work,
-            WorkCount = inputs.WorkCount,
-            AttendWork = inputs.AttendWork,
-            AttendCount = inputs.AttendCount,
-            AttendFirst = inputs.AttendFirst,
+            Runs = inputs.Runs,
+            ExactRuns = inputs.ExactRuns,
+            Items = inputs.Items,
             RowCount = rowCount,
         };
         _kernel.Launch(stream, new Extent(1), new Extent(256), 0, arguments);
@@ -92,12 +83,9 @@ public sealed class PlanStepKernel(KernelModule module)
         public DevicePtr<int> Token;
         public DevicePtr<int> Position;
         public DevicePtr<int> Slot;
-        public DevicePtr<int> RowFirst;
-        public DevicePtr<int> Work;
-        public DevicePtr<int> WorkCount;
-        public DevicePtr<int> AttendWork;
-        public DevicePtr<int> AttendCount;
-        public DevicePtr<int> AttendFirst;
+        public WorkList Runs;
+        public WorkList ExactRuns;
+        public WorkList Items;
         public int RowCount;
     }
 }

@@ -1,15 +1,14 @@
-// plan_step — first kernel of a decode step: turns (slot, forced token) rows into inputs, positions and the attention work list
+// plan_step — first kernel of a decode step: turns (slot, forced token) rows into inputs, positions and the work lists of attention
 //   token[b] = forced[b] >= 0 ? forced[b] : last_token[slot[b]];  position[b] = length[slot[b]]++
-//   work = (b, run) for every run of every row, row by row, as dense_runs.cuh counts them; row_first[b] = index of the row's first entry
-//   attend_work, attend_first: the same for the items of a row's attention in a compressed layer, as attend_items.cuh counts them
+//   runs = (b, run) for every run of every row, row by row, as dense_runs.cuh counts them; of a compressed cache also
+//   exact_runs, the same of the rows alone that have no latent page, and items of the other rows, as attend_items.cuh counts them: what takes a row
+//   in a compressed layer depends on its own length
 // in   rows       [B]      i32x4  (slot, forced token or -1, .., ..) as sample_token has them; padding rows name the slot SLOTS
 //      last_token [SLOTS + 1] i32;  sampling [SLOTS]
 // io   length     [SLOTS + 1] i32  entry SLOTS stays 0
 //      counts     [SLOTS, V] u16  times each id was an input after the prompt, of slots whose penalties ask for it; saturates
-// out  token, position, slot, row_first [B]  i32
-//      work       [WORK]   i32x2
-//      work_count [1]      i32
-//      attend_work [ATTEND] i32x2, attend_count [1], attend_first [B] i32: of a compressed cache
+// out  token, position, slot [B]  i32
+//      runs, exact_runs, items  entries [WORK] i32x2, row by row, count [1], first [B] i32: index of the row's first entry, -1 without one
 // grid (1)  block 256  smem 2 KB
 // math integers
 // cost latency only
@@ -21,6 +20,12 @@
 #include "attend_items.cuh"
 #endif
 
+struct WorkList {
+    int2* entries;
+    int* count;
+    int* first;
+};
+
 struct Args {
     const int4* rows;
     const int* last_token;
@@ -30,12 +35,9 @@ struct Args {
     int* token;
     int* position;
     int* slot;
-    int* row_first;
-    int2* work;
-    int* work_count;
-    int2* attend_work;
-    int* attend_count;
-    int* attend_first;
+    WorkList runs;
+    WorkList exact_runs;
+    WorkList items;
     int row_count;
 };
 CHECK_SIZE(Args);
@@ -47,16 +49,13 @@ CHECK_FIELD(Args, sampling);
 CHECK_FIELD(Args, token);
 CHECK_FIELD(Args, position);
 CHECK_FIELD(Args, slot);
-CHECK_FIELD(Args, row_first);
-CHECK_FIELD(Args, work);
-CHECK_FIELD(Args, work_count);
-CHECK_FIELD(Args, attend_work);
-CHECK_FIELD(Args, attend_count);
-CHECK_FIELD(Args, attend_first);
+CHECK_FIELD(Args, runs);
+CHECK_FIELD(Args, exact_runs);
+CHECK_FIELD(Args, items);
 CHECK_FIELD(Args, row_count);
 
 // Entries (row, 0 .. count - 1) of every row, row by row. Called by the whole block; thread b brings the count of row b, 0 past the last row.
-__device__ __forceinline__ void write_list(int count, int rows, int2* list, int* list_count, int* list_first) {
+__device__ __forceinline__ void write_list(int count, int rows, const WorkList& list) {
     __shared__ int warp_total[8];
     __shared__ int first_of[256], count_of[256];
     int b = threadIdx.x, lane = b & 31, warp = b >> 5;
@@ -84,13 +83,13 @@ __device__ __forceinline__ void write_list(int count, int rows, int2* list, int*
     first_of[b] = first;
     count_of[b] = count;
     if (b < rows)
-        list_first[b] = first;
+        list.first[b] = count > 0 ? first : -1;
     if (b == 0)
-        *list_count = total;
+        *list.count = total;
     __syncthreads();
     for (int row = warp; row < rows; row += 8) {
         for (int i = lane; i < count_of[row]; i += 32)
-            list[first_of[row] + i] = make_int2(row, i);
+            list.entries[first_of[row] + i] = make_int2(row, i);
     }
 }
 
@@ -115,9 +114,12 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
         }
     }
 
-    write_list(length > 0 ? run_count(length) : 0, args.row_count, args.work, args.work_count, args.row_first);
+    int runs = length > 0 ? run_count(length) : 0;
+    write_list(runs, args.row_count, args.runs);
 #ifdef SINK
     __syncthreads();
-    write_list(length > 0 ? attend_items(length) : 0, args.row_count, args.attend_work, args.attend_count, args.attend_first);
+    write_list(latent_pages(length) == 0 ? runs : 0, args.row_count, args.exact_runs);
+    __syncthreads();
+    write_list(attend_items(length), args.row_count, args.items);
 #endif
 }

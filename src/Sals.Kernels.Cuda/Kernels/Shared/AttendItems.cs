@@ -1,8 +1,8 @@
 namespace Sals.Kernels.Cuda.Kernels.Shared;
 
 /// <summary>
-/// Items of a row's attention in a compressed layer, as <c>attend_items.cuh</c> counts them on the device: runs of 4 exact pages (sinks and window,
-/// or the whole of a row that is not compressed yet), then tiles of 64 selected tokens.
+/// Items of a row's attention in a compressed layer, as <c>attend_items.cuh</c> counts them on the device: runs of 4 exact pages (sinks and window), then
+/// tiles of 64 selected tokens. A row that has no latent page has none: dense_attend takes it, by <see cref="DenseRuns"/>.
 /// </summary>
 public static class AttendItems
 {
@@ -19,6 +19,11 @@ public static class AttendItems
     public static int Of(LatentShape shape, int length)
     {
         var latentPages = length <= shape.DenseBelow ? 0 : Math.Max(0, length - shape.RecentTokens) / Page;
+        if (latentPages == 0)
+        {
+            return 0;
+        }
+
         var sinks = Math.Min(shape.SinkTokens, latentPages * Page);
         var selected = Math.Min((latentPages * Page) - sinks, Math.Clamp(length / shape.Sparsity, shape.CriticalMin, shape.CriticalMax));
         var exactPages = (sinks > 0 ? 1 : 0) + Ceiling(length, Page) - latentPages;

@@ -5,7 +5,7 @@
 
 static_assert(SINK >= 0 && SINK <= PAGE_SIZE && RECENT >= 1 && SPARSITY >= 1 && CRIT_MIN <= CRIT_MAX, "LatentSpecParser's ranges");
 
-// leading pages that are latent; 0: the row is dense, all its tokens lie in hot pages
+// leading pages that are latent; 0: the row is exact, all its tokens lie in hot pages
 __device__ __forceinline__ int latent_pages(int length) {
     return length <= DENSE_BELOW || length <= RECENT ? 0 : (length - RECENT) / PAGE_SIZE;
 }

@@ -7,7 +7,7 @@ using Sals.Kernels.Cuda.Runtime;
 namespace Sals.Kernels.Cuda.Kernels.SparseAttend;
 
 /// <summary>
-/// Launcher of sparse_attend.cu: one query per row against the sinks, the selected latent tokens and the window of its slot, in one compressed layer.
+/// Launcher of sparse_attend.cu: one query per row that has latent pages against the sinks, the selected latent tokens and the window of its slot, in one compressed layer.
 /// </summary>
 public sealed class SparseAttendKernel
 {
@@ -60,7 +60,7 @@ public sealed class SparseAttendKernel
 
     /// <param name="qkv">[B, <paramref name="stride"/>] bf16, queries [HQ, DH] after rope first.</param>
     /// <param name="stride">Elements of a row of <paramref name="qkv"/>, a multiple of 8.</param>
-    /// <param name="inputs">As plan_step left them: position, slot and the attend list.</param>
+    /// <param name="inputs">As plan_step left them: position, slot and items.</param>
     /// <param name="hotTable">[SLOTS + 1, MAXP]</param>
     /// <param name="latentTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
@@ -68,7 +68,7 @@ public sealed class SparseAttendKernel
     /// <param name="latentOffset">Byte offset of the layer's score plane in a latent page.</param>
     /// <param name="selected">[B, YMAX], positions ascending; read for rows that need scores only.</param>
     /// <param name="basis">Of the layer.</param>
-    /// <param name="workspace">For as many entries as the attend list may hold.</param>
+    /// <param name="workspace">For as many items as the list may hold.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
     /// <param name="rows">B</param>
     public void Launch(
@@ -91,9 +91,9 @@ public sealed class SparseAttendKernel
         var arguments = new Arguments
         {
             Qkv = qkv,
-            Work = inputs.AttendWork,
-            WorkCount = inputs.AttendCount,
-            RowFirst = inputs.AttendFirst,
+            Work = inputs.Items.Entries,
+            WorkCount = inputs.Items.Count,
+            RowFirst = inputs.Items.First,
             Position = inputs.Position,
             Slot = inputs.Slot,
             HotTable = hotTable,
@@ -124,7 +124,7 @@ public sealed class SparseAttendKernel
     /// <param name="PartialMl">[ITEMS, HQ, 2]</param>
     public readonly record struct Workspace(DevicePtr<float> Partial, DevicePtr<float> PartialMl)
     {
-        /// <summary>Bytes in an arena for an attend list of at most <paramref name="items"/> entries.</summary>
+        /// <summary>Bytes in an arena for a list of at most <paramref name="items"/>.</summary>
         public static long Bytes(LatentShape shape, int items) =>
             DeviceArena.SizeOf<float>((long)items * shape.QueryHeads * shape.HeadSize) + DeviceArena.SizeOf<float>((long)items * shape.QueryHeads * 2);
 

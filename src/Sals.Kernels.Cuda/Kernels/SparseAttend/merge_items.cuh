@@ -14,7 +14,7 @@ extern "C" __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_items(const
     int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, column = lane * (DH / 32);
     int items = attend_items(args.position[row] + 1), groups = (items + MERGED - 1) / MERGED, first = args.row_first[row];
     wait_predecessor();
-    if (items == 1)
+    if (items <= 1)
         return;
     u16* output = args.o + ((i64)row * HQ + head) * DH + column;
     for (int group = threadIdx.x >> 5; group < groups; group += MERGE_WARPS) {

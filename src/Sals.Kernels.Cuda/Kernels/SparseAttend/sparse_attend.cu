@@ -1,4 +1,4 @@
-// sparse_attend_few, sparse_attend_many — attention of one query per row in a compressed layer: sinks and window exactly, selected latent tokens rebuilt on the way
+// sparse_attend_few, sparse_attend_many — attention of one query per row with latent pages in a compressed layer: sinks and window exactly, selected latent tokens rebuilt on the way
 //   o[b,h] = softmax(q[b,h] . K[t,h/G] / sqrt(DH)) V[t,h/G]   over the sinks, the selected and the window of row b;
 //   K[t] = rope(U latent[t] + bias) and V[t] from its codes for selected t, else as hot pages hold them;  G = HQ / HK <= 8
 // in   qkv           [B, STRIDE]     bf16   queries [HQ, DH] after rope; the rest is not read

@@ -77,6 +77,12 @@ public sealed class CudaBench : IDisposable
     /// <summary>From options to a backend that is ready.</summary>
     public double StartSeconds { get; }
 
+    /// <summary>Of these, what the first run and the capture of every decode step took.</summary>
+    public double GraphSeconds => _backend.WarmUpCost.Seconds;
+
+    /// <summary>Device memory that they took.</summary>
+    public long GraphBytes => _backend.WarmUpCost.Bytes;
+
     public string Device => CudaCeilings.Describe(_device);
 
     public BackendInfo Info => _backend.Info;
@@ -122,8 +128,9 @@ public sealed class CudaBench : IDisposable
             _sequences.Collect();
             var held = _sequences.Bytes;
             _sequences.RestoreLengths(Replayed);
-            var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch));
-            var figures = kernels ? Kernels(batch) : [];
+            var kinds = RowKindsOf.Rows(context - Replayed + 1, context, Info.Spec);
+            var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch, kinds));
+            var figures = kernels ? Kernels(batch, kinds) : [];
             _sequences.RestoreLengths();
             var cache = batch * CacheTraffic.BytesRead(_backend.Cache.Layout, context);
             var rate = (_weightBytes + cache) / wall * 1e3;
@@ -143,10 +150,12 @@ public sealed class CudaBench : IDisposable
     /// <summary>Tokens behind the measured length that <see cref="Operator"/> needs room for.</summary>
     internal const int OperatorTail = 2 * PageLayout.PageSize;
 
-    /// <summary>The attention operator alone, per layer, in a backend without graphs; null when the cache does not hold such a batch.</summary>
+    /// <summary>The attention operator alone, per layer, as a step launches it for rows of this length, in a backend without graphs; null when the cache does not hold such a batch.</summary>
     internal OperatorFigure? Operator(string heads, int batch, int context)
     {
         const int page = PageLayout.PageSize;
+        var kinds = RowKindsOf.Row(context, Info.Spec);
+        var compressed = kinds == RowKinds.Compressed;
         if (context + OperatorTail > Info.MaxModelLength)
         {
             return null;
@@ -168,12 +177,12 @@ public sealed class CudaBench : IDisposable
             var (layers, layout) = (_model.LayerCount, _backend.Cache.Layout);
             var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator);
             var together = KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, IsOperator) * 1e3 / layers;
-            var projection = Info.Spec.IsDense ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal)) * 1e3 / layers
+            var projection = !compressed ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal)) * 1e3 / layers
                 * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
 
-            // behind the length that counts: a page's worth of steps with the flush alone, and as many with nothing
-            var flush = Info.Spec.IsDense ? 0 : Math.Max(0, Pages(name => name.StartsWith("flush", StringComparison.Ordinal)) - Pages(_ => false)) / page;
-            if (!Info.Spec.IsDense)
+            // behind the length that counts: a page's worth of steps with the flush alone, and as many with nothing; an exact row flushes nothing
+            var flush = !compressed ? 0 : Math.Max(0, Pages(name => name.StartsWith("flush", StringComparison.Ordinal)) - Pages(_ => false)) / page;
+            if (compressed)
             {
                 stages = [.. stages, new KernelFigure("scoring query, its share of the product", layers, projection), new KernelFigure("flush, a step's share", layers, flush * 1e3 / layers)];
             }
@@ -191,7 +200,7 @@ public sealed class CudaBench : IDisposable
             _sequences.Clear();
         }
 
-        void Forward() => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(batch));
+        void Forward() => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(batch), kinds);
 
         // milliseconds of the steps of a page, of which only some launches run
         double Pages(Func<string, bool> filter)
@@ -271,12 +280,12 @@ public sealed class CudaBench : IDisposable
         _device.Dispose();
     }
 
-    private KernelFigure[] Kernels(int rows)
+    private KernelFigure[] Kernels(int rows, RowKinds kinds)
     {
         _sequences.RestoreLengths(Replayed);
-        _backend.Queue.Graphs.Run(rows);
+        _backend.Queue.Graphs.Run(rows, kinds);
         return KernelBreakdown.Measure(
-            _backend.Stream, _timer, _model.LayerCount, captured: true, Replayed - 4, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows)));
+            _backend.Stream, _timer, _model.LayerCount, captured: true, Replayed - 4, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows), kinds));
     }
 
     /// <summary>Floating-point operations of the products of all layers; a multiply-add is two.</summary>
