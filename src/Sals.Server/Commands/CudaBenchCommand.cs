@@ -60,6 +60,8 @@ public static class CudaBenchCommand
             var lengths = parsed.GetValue(contexts)!;
             var count = parsed.GetValue(steps);
             using var bench = new CudaBench(model.Weights, options with { Slots = parsed.GetValue(fill) ? CudaBackend.MaxSlots : rows.Max(), MaxModelLength = lengths.Max() }, cache, report.Measured);
+            Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"{cache}: ready after {bench.StartSeconds:0.00} s, {bench.GraphSeconds:0.00} s and {MemoryBudget.Bytes(bench.GraphBytes)} of it for decode graphs"));
             var points = rows.Concat(parsed.GetValue(fill) ? [0] : []).SelectMany(batch => lengths.Select(context => (batch, context)));
             foreach (var (batch, context) in points)
             {

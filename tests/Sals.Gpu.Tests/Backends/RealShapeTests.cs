@@ -30,6 +30,7 @@ public class RealShapeTests
     [InlineData("sals-25", "latent_format=int8", "centred=true")]
     [InlineData("sals-12.5", "latent_format=int8", "centred=true")]
     [InlineData("sals-25", "latent_format=bf16")]
+    [InlineData("sals-25", "dense_below=900")]
     public void Forty_streams_at_once_give_the_texts_they_have_alone_eager_or_as_graphs(string cache, params string[] changes)
     {
         Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
