@@ -70,13 +70,6 @@ static_assert(SHORTEST_RUN == WARPS * PAGE_SIZE, "a warp takes every fourth page
 #include "stages.cuh"
 #include "tiles.cuh"
 
-// Barriers of the block's warps: results are there to be read; those of an even, an odd item have been read. Two of the latter, since the warp
-// that has merged an item may wait for the next one's before the slowest warp has come to this one's.
-enum Barrier { FULL = 1, FREE = 2 };
-
-__device__ __forceinline__ void wait_at(int barrier) { asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(WARPS * 32) : "memory"); }
-__device__ __forceinline__ void arrive_at(int barrier) { asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "n"(WARPS * 32) : "memory"); }
-
 // an 8x8 tile of 16-bit elements: lane (g, t) gives row g, columns 2t and 2t + 1, and gets column g, rows 2t and 2t + 1
 __device__ __forceinline__ u32 transpose_tile(u32 pair) {
     u32 result;
@@ -178,10 +171,9 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
             for (int offset = 4; offset < 32; offset <<= 1)
                 l[h] += __shfl_xor_sync(FULL_MASK, l[h], offset);
 
-        // The warps merge in turn: one waits for the results of all four, the others go on. They wait only to replace a result that
-        // is still being read.
-        if (current > 0 && warp != (current - 1) % WARPS)
-            wait_at(FREE + (current - 1) % 2);
+        // the results of the item before have been read
+        if (current > 0)
+            __syncthreads();
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int head = t * 2 + h;
@@ -196,15 +188,10 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
             }
         }
 
-        if (warp != current % WARPS) {
-            arrive_at(FULL);
-            continue;
-        }
-
-        wait_at(FULL);
+        // a warp merges every fourth head, not the same in every item
+        __syncthreads();
         int entry = task.item / HK, head = task.kv_head() * G, column = lane * (DH / 32);
-#pragma unroll
-        for (int h = 0; h < G; h++) {
+        for (int h = (warp + current) % WARPS; h < G; h += WARPS) {
             float top = fmaxf(fmaxf(warp_ml[h].x, warp_ml[G + h].x), fmaxf(warp_ml[2 * G + h].x, warp_ml[3 * G + h].x)), total = 0.f;
             Part sum;
 #pragma unroll
@@ -227,9 +214,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) dense_attend(co
                     args.partial_ml[(i64)entry * HQ + head + h] = make_float2(top, total);
             }
         }
-
-        if (stages.task(current + 1).item >= 0)
-            arrive_at(FREE + current % 2);
     }
 
     stages.end_claims();

@@ -5,7 +5,7 @@
 // Merges the runs of listed rows that have several: a warp the first 16, another the rest, then the two; always in order of tokens.
 // grid (HQ, B)  block 64
 extern "C" __global__ void __launch_bounds__(64) merge_runs(const __grid_constant__ Args args) {
-    constexpr int HALF = MOST_RUNS / 2;
+    constexpr int HALF = MOST_RUNS / 2, AT_ONCE = 8;  // parts on their way: more registers would leave room for fewer blocks
     __shared__ __align__(16) float second[DH];
     __shared__ float2 second_ml;
     release_successor();
@@ -15,21 +15,31 @@ extern "C" __global__ void __launch_bounds__(64) merge_runs(const __grid_constan
     wait_predecessor();
     if (first < 0 || runs == 1 || (runs <= HALF && half == 1))
         return;
-    Part part[HALF], sum;
+    Part part[AT_ONCE], sum;
+    auto load = [&](int first) {
 #pragma unroll
-    for (int r = 0; r < HALF; r++)
-        part[r] = load_part(args.partial + (at + (r < count ? r : 0) * HQ) * DH + column);  // those past the end have weight 0
+        for (int r = 0; r < AT_ONCE; r++)
+            part[r] = load_part_if(args.partial + (at + (first + r) * HQ) * DH + column, first + r < count);
+    };
+    load(0);
     float2 ml = lane < count ? __ldcg(args.partial_ml + at + lane * HQ) : make_float2(NOTHING, 0.f);
     float top = warp_max(ml.x), weight = exp2_fast(ml.x - top), total = warp_sum(ml.y * weight);
 #pragma unroll
     for (int i = 0; i < DH / 32; i++)
         sum.v[i] = 0.f;
+    for (int first = 0;;) {
 #pragma unroll
-    for (int r = 0; r < HALF; r++) {
-        float w = __shfl_sync(FULL_MASK, weight, r);
+        for (int r = 0; r < AT_ONCE; r++) {
+            float w = __shfl_sync(FULL_MASK, weight, first + r);
 #pragma unroll
-        for (int i = 0; i < DH / 32; i++)
-            sum.v[i] += part[r].v[i] * w;
+            for (int i = 0; i < DH / 32; i++)
+                sum.v[i] += part[r].v[i] * w;
+        }
+
+        first += AT_ONCE;
+        if (first >= count)
+            break;
+        load(first);
     }
 
     if (runs > HALF) {
