@@ -4,7 +4,7 @@ SALS = dotnet run -c $(CONFIGURATION) --project src/Sals.Server --
 MODEL ?=
 ARGS ?=
 
-.PHONY: build test gpu-test bench fmt run calibrate image image-cpu check-deploy
+.PHONY: build test gpu-test gpu-sanitize bench fmt run calibrate image image-cpu check-deploy
 
 build:
 	dotnet build sals.sln -c $(CONFIGURATION)
@@ -14,6 +14,10 @@ test:
 
 gpu-test:
 	dotnet run --project tests/Sals.Gpu.Tests -c $(CONFIGURATION)
+
+gpu-sanitize:
+	dotnet build tests/Sals.Gpu.Tests -c $(CONFIGURATION)
+	tests/sanitize.sh tests/Sals.Gpu.Tests/bin/$(CONFIGURATION)/net10.0
 
 bench:
 	$(SALS) bench $(MODEL) $(ARGS)

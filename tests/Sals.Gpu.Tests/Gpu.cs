@@ -9,10 +9,11 @@ namespace Sals.Gpu.Tests;
 internal static class Gpu
 {
     private static readonly Lazy<CudaDevice> Opened = new(() => new CudaDevice(0));
-    private static readonly KernelCache Cache = new(null);
 
-    /// <summary>Where backends of tests keep compiled kernels: the same few models are built dozens of times.</summary>
+    /// <summary>Where tests keep compiled kernels: the same few models are built dozens of times, and every test again under each sanitizer.</summary>
     public static string KernelFolder { get; } = Path.Combine(Path.GetTempPath(), "sals-gpu-tests");
+
+    private static readonly KernelCache Cache = new(KernelFolder);
 
     /// <summary>Why there is nothing to test on; null when there is a usable GPU.</summary>
     public static string? Missing { get; } = Explain();
