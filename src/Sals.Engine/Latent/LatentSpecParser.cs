@@ -21,10 +21,17 @@ public sealed class LatentSpecParser
     public static readonly string[] Presets = ["sals-25", "sals-12.5", "dense"];
 
     /// <summary>
-    /// Sequences of at most this many tokens are served exactly. A constant, never measured when a server starts, so that a request's text does
-    /// not depend on the machine: below about 2K tokens a dense step is as fast on every device planned for.
+    /// dense_below of models whose query heads share KV heads; <see cref="DefaultDenseBelow"/>. On an H100, attention of one layer with 32/8 heads: at 2,048 tokens
+    /// the paper's ranks take as long as exact keys at 8 rows, sals-25 longer; at 3,072 exact keys take 1.2 (sals-25) to 1.4 times as long at 8 rows, 1.4 to 1.9 at 32, and
+    /// one row's step has 0.98 of a dense one's speed (docs/benchmarks.md).
     /// </summary>
-    public const int DefaultDenseBelow = 2048;
+    private const int GroupedDenseBelow = 3072;
+
+    /// <summary>
+    /// dense_below of models whose query heads have a KV head each, whose exact keys are four times as many bytes at the same query heads: 1.5 to 2.1 times as long at 8 rows
+    /// of 2,048 tokens; a shorter single row would lose.
+    /// </summary>
+    private const int UngroupedDenseBelow = 2048;
 
     /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
     private const int MostScoredCodes = 1024;
@@ -89,6 +96,12 @@ public sealed class LatentSpecParser
         var spec = parser.Resolve(preset);
         return parser._errors.Count == 0 ? spec! : throw new LatentSpecException(parser._errors);
     }
+
+    /// <summary>
+    /// Sequences of at most this many tokens are served exactly. Constants, never measured when a server starts, so that a request's text does not depend on the
+    /// machine: the shortest lengths from which compressed attention is not slower than exact attention in any batch of 8 rows and more.
+    /// </summary>
+    public static int DefaultDenseBelow(ModelConfig model) => model.GroupSize > 1 ? GroupedDenseBelow : UngroupedDenseBelow;
 
     /// <summary>
     /// Share of D that a compressed preset keeps as latent coordinates. A preset names bytes: those of 16-bit coordinates for a quarter or an eighth of D (the paper's method),
@@ -201,7 +214,7 @@ public sealed class LatentSpecParser
             ValueBits = Integer("value_bits", valueBits, 2, 16),
             ValueGroup = Integer("value_group", 32, 32, Math.Max(width, 32)),
             RotateValues = Choice("value_rotation", "none", "hadamard"),
-            DenseBelow = Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
+            DenseBelow = Integer("dense_below", DefaultDenseBelow(_model), 0, int.MaxValue),
             DenseInt8 = Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ScoreRope = Choice("score_rope", "none", "bands"),

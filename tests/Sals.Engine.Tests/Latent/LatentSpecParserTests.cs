@@ -23,6 +23,17 @@ public class LatentSpecParserTests
     }
 
     [Theory]
+    [InlineData(8, 8, 2048)]
+    [InlineData(8, 4, 3072)]
+    [InlineData(8, 1, 3072)]
+    public void Grouped_queries_stay_exact_for_longer(int heads, int keyHeads, int expected)
+    {
+        var config = LatentModels.Config(keyValueHeads: keyHeads, headSize: 32, heads: heads);
+        Assert.Equal(expected, LatentSpecParser.Parse("sals-25", [], config).DenseBelow);
+        Assert.Equal(100, LatentSpecParser.Parse("sals-12.5", ["dense_below=100"], config).DenseBelow);
+    }
+
+    [Theory]
     [InlineData("sals-25", "bf16", LatentFormat.BFloat16, 256)]
     [InlineData("sals-12.5", "bf16", LatentFormat.BFloat16, 128)]
     [InlineData("sals-12.5", "float32", LatentFormat.Float32, 128)]
