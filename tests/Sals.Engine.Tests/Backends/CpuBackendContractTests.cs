@@ -162,6 +162,19 @@ public class CpuSparseContractTests : CpuBackendContractTests
         "sals-25", ["dense_below=0", "critical=20", "dense_layers=0", config.KeyWidth % 32 == 0 ? "value_bits=4" : "value_bits=16"], config);
 }
 
+/// <summary>The same with a rank for each layer and a number of tokens that the scores of every head in every band decide.</summary>
+public class CpuSelectionContractTests : CpuBackendContractTests
+{
+    protected override LatentSpec Spec(ModelConfig config) => LatentSpecParser.Parse(
+        "sals-25",
+        [
+            "dense_below=0", "dense_layers=0", "critical_mass=0.5", "critical_min=3", "critical_max=40", "score_rope=bands", "score_heads=zscore",
+            $"layer_ranks={string.Join(',', Enumerable.Range(1, config.LayerCount - 1).Select(layer => 16 * (1 + (layer % 2))))}",
+            config.KeyWidth % 32 == 0 ? "value_bits=4" : "value_bits=16",
+        ],
+        config);
+}
+
 /// <summary>The same with every layer dense and its keys and values as int8 codes.</summary>
 public class CpuInt8ContractTests : CpuBackendContractTests
 {
