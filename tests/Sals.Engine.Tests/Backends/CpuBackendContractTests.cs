@@ -105,14 +105,15 @@ public class CpuBackendContractTests : StepBackendContract
     public void Nothing_is_allocated_per_step()
     {
         using var backend = Create(TinyModel.Build(), null, 2);
-        var prompt = Prompt(32, 40);
+        var prompt = Prompt(32, 130); // one latent page in a compressed cache; the steps below stay within the third page
         var sampling = new Sals.Engine.Sampling.SamplingOptions { TopK = 20, TopP = 0.9f, MinP = 0.01f, PresencePenalty = 1, LogProbabilities = 20 };
         var plans = new Plans(backend);
         plans.Start(0, prompt, sampling).Prefill(0, prompt).Start(1, prompt, sampling).Prefill(1, prompt).Step();
         plans.Decode(0).Decode(1).Step();
         var plan = new StepPlan(Slots, MaxLength);
         var result = new StepResult(Slots);
-        for (var warm = 0; warm < 2; warm++)
+        var allocated = new long[7];
+        for (var round = 0; round < allocated.Length; round++)
         {
             var before = GC.GetAllocatedBytesForCurrentThread();
             for (var i = 0; i < 8; i++)
@@ -123,8 +124,11 @@ public class CpuBackendContractTests : StepBackendContract
                 plan.Clear();
             }
 
-            Assert.True(warm == 0 || GC.GetAllocatedBytesForCurrentThread() == before, "a decode step allocated");
+            allocated[round] = GC.GetAllocatedBytesForCurrentThread() - before;
         }
+
+        // on a busy machine a later round may be the first whose worker sleeps or whose code is compiled anew; what a step allocates is in every round
+        Assert.True(allocated[1..].Min() == 0, $"decode steps allocated {string.Join(", ", allocated)} bytes");
     }
 
     /// <summary>Every optional part at once: biases everywhere, q/k norms, an untied head, sizes that are no multiple of a panel.</summary>
