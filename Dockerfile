@@ -13,14 +13,15 @@ FROM ${DOTNET_SDK_IMAGE}:${DOTNET_VERSION} AS build
 ARG TARGETARCH
 ENV DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 WORKDIR /source
+# ReadyToRun: compiled ahead for the target, so that neither start nor the first request waits for .NET's compiler
 # what decides the packages, so that editing a source file does not restore again
 COPY global.json Directory.Build.props Directory.Packages.props .editorconfig ./
 COPY src/Sals.Kernels.Cuda/Sals.Kernels.Cuda.csproj src/Sals.Kernels.Cuda/
 COPY src/Sals.Engine/Sals.Engine.csproj src/Sals.Engine/
 COPY src/Sals.Server/Sals.Server.csproj src/Sals.Server/
-RUN dotnet restore src/Sals.Server/Sals.Server.csproj -a "$TARGETARCH" -p:SelfContained=true
+RUN dotnet restore src/Sals.Server/Sals.Server.csproj -a "$TARGETARCH" -p:SelfContained=true -p:PublishReadyToRun=true
 COPY src/ src/
-RUN dotnet publish src/Sals.Server/Sals.Server.csproj -c Release -a "$TARGETARCH" --self-contained --no-restore -o /app
+RUN dotnet publish src/Sals.Server/Sals.Server.csproj -c Release -a "$TARGETARCH" --self-contained --no-restore -p:PublishReadyToRun=true -o /app
 COPY LICENSE docker/healthcheck.sh /app/
 COPY docker/appsettings.Container.json /app/appsettings.json
 # mount points exist and belong to the server's user, so that a named volume inherits that

@@ -31,10 +31,12 @@ public static partial class ServeCommand
 
             using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal);
-            return await ServerRun.RunAsync(options, given => ModelOpener.Open(given, line => Log.Progress(logger, line)), loggers, TimeProvider.System, stop.Task, stopNow.Task);
+            var open = Rehearsal.During(given => ModelOpener.Open(given, line => Log.Progress(logger, line)), logger);
+            return await ServerRun.RunAsync(options, open, loggers, TimeProvider.System, stop.Task, stopNow.Task);
         });
         return command;
     }
+
     private static partial class Log
     {
         [LoggerMessage(EventIds.Calibrating, LogLevel.Information, "{Line:l}")]

@@ -31,6 +31,9 @@ public sealed partial class EngineHost : IAsyncDisposable
         _logger = logger;
     }
 
+    /// <summary>Nothing is prepared for later requests.</summary>
+    public bool IsRehearsal { get; init; }
+
     /// <summary>Completes when loading failed or the engine died: the process should end with an error.</summary>
     public Task Failed => _failed.Task;
 
@@ -133,6 +136,7 @@ public sealed partial class EngineHost : IAsyncDisposable
             Log.Ready(_logger, model.Names[0], info.Name, _time.GetElapsedTime(started).TotalSeconds);
             _ = WatchAsync(engine);
             _ = TickAsync(_serving);
+            _ = IsRehearsal ? Task.CompletedTask : Task.Run(_serving.Reader.Grammars.Prepare);
         }
         catch (Exception exception)
         {

@@ -23,7 +23,6 @@ public sealed class Serving
         Metrics = new SalsMetrics(model.Names[0], engine.Stats, info, options.PrefixCaching, time);
         Watchdog = new Watchdog(engine.Stats, options.WatchdogTimeout, time);
         Reader = new RequestReader(model, info, options, Gate.Capacity, Seeds(options.Seed), time);
-        _ = Task.Run(Reader.Grammars.Prepare);
     }
 
     public SalsOptions Options { get; }

@@ -20,4 +20,5 @@ public static class EventIds
     public const int OpenToEveryone = 19;
     public const int ForcedStop = 20;
     public const int Calibrating = 21;
+    public const int NotRehearsed = 22;
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
+using Sals.Engine.Sampling;
 using Sals.Engine.Scheduling;
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Gemm;
@@ -37,6 +38,9 @@ public sealed class CudaBackend : IStepBackend
     private readonly StepQueue _queue;
     private long _submitted;
     private long _collected;
+
+    // stopwatch ticks waited before the first step
+    private long _rehearsed;
     private EngineFaultException? _fault;
 
     /// <exception cref="ArgumentException">An option or the model does not fit this backend.</exception>
@@ -105,6 +109,7 @@ public sealed class CudaBackend : IStepBackend
                 PrefillChunk = Chunk,
                 PrefillCost = MeasurePrefill(),
             };
+            Rehearse();
         }
         catch
         {
@@ -118,7 +123,7 @@ public sealed class CudaBackend : IStepBackend
 
     public BackendInfo Info { get; }
 
-    public long WaitedTicks => _queue.WaitedTicks;
+    public long WaitedTicks => _queue.WaitedTicks - _rehearsed;
 
     /// <summary>Why the kernels cannot serve a model; null when they can.</summary>
     public static string? Unsupported(ModelConfig model) =>
@@ -314,6 +319,37 @@ public sealed class CudaBackend : IStepBackend
 
             return best;
         }
+    }
+
+    /// <summary>A prompt of two tokens and a decode step, as the engine plans them: .NET compiles and the driver loads what only whole steps use.</summary>
+    private void Rehearse()
+    {
+        const int prompt = 2;
+        var pools = new CachePools(Info);
+        var pages = new SequencePages(pools, Info.Spec, prompt + 1);
+        if (Info.MaxModelLength <= prompt || !pages.TryAdmit(prompt, [], 0))
+        {
+            return;
+        }
+
+        var plan = new StepPlan(Info.SlotCount, Info.MaxModelLength);
+        var result = new StepResult(2 * Info.SlotCount);
+        var tokens = new int[prompt];
+        plan.Starts.Add(new SlotStart(0, new SamplingOptions { Temperature = 0 }, tokens));
+        pages.TrySend(0, plan, []);
+        plan.Prefills.Add(new PrefillSlice(0, 0, [0], tokens, 0, 0, Info.LayerCount, 0, prompt, Samples: true));
+        Run();
+        plan.Clear();
+        if (pages.TryExtend(prompt, 0, plan))
+        {
+            plan.Decodes.Add(new DecodeRow(0));
+            Run();
+        }
+
+        pages.Release();
+        (_submitted, _collected, _rehearsed) = (0, 0, _queue.WaitedTicks);
+
+        void Run() => Collect(Submit(plan), result);
     }
 
     private void ThrowIfFaulted()
