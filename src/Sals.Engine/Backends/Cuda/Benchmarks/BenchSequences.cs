@@ -74,21 +74,12 @@ internal sealed class BenchSequences : IDisposable
 
     public int Count => _sequences.Count;
 
-    /// <summary>Adds sequences until the cache or the slots are full, less as many as others need to grow to <paramref name="maxLength"/>; returns how many there are.</summary>
+    /// <summary>Adds as many sequences as the cache holds at <paramref name="maxLength"/>; returns how many there are.</summary>
     public int Fill(int length, int maxLength)
     {
-        var full = false;
-        while (!full && Count < _backend.Info.SlotCount)
+        var rows = FullBatch.Rows(_backend.Info, length, maxLength);
+        while (Count < rows && TryAdd(length, maxLength))
         {
-            full = !TryAdd(length, maxLength);
-        }
-
-        // pools draw whole slabs: one of each may stay partly free
-        var grows = (CacheTimeline.PagesOf(maxLength) - CacheTimeline.PagesOf(length)) * _backend.Info.PageBytes.Sum();
-        while (Count > 1 && _pools.TotalBytes - Bytes < (Count * grows) + (PoolKinds.Count * _backend.Info.SlabBytes))
-        {
-            _sequences[^1].Pages.Release();
-            _sequences.RemoveAt(Count - 1);
         }
 
         return Count;
