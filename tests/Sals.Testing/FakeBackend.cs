@@ -34,6 +34,7 @@ public sealed class FakeBackend : IStepBackend
         int[]? lanes = null,
         int vocabulary = 1000,
         int chunk = 32,
+        bool packs = false,
         PrefillCost? cost = null)
     {
         spec ??= LatentSpec.Dense(layers);
@@ -58,6 +59,7 @@ public sealed class FakeBackend : IStepBackend
             ExactPageBytes = dense + hot,
             LaneLengths = lanes ?? [maxModelLength, Math.Min(maxModelLength, 256)],
             PrefillChunk = chunk,
+            PacksPrompts = packs,
             PrefillCost = cost ?? PrefillCost.Linear(0.1, 0),
         };
     }

@@ -53,6 +53,9 @@ public sealed record BackendInfo
     /// <summary>Tokens of a prefill slice are a multiple of this, but for the prompt's tail.</summary>
     public required int PrefillChunk { get; init; }
 
+    /// <summary>Prompts that are a <see cref="Scheduling.PromptPack"/> cost what one chunk of all their tokens does.</summary>
+    public bool PacksPrompts { get; init; }
+
     /// <summary>How long prefill takes, measured at warm-up.</summary>
     public required PrefillCost PrefillCost { get; init; }
 

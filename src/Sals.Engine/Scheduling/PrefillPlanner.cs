@@ -5,7 +5,8 @@ namespace Sals.Engine.Scheduling;
 /// <summary>
 /// Chooses the prefill slices of a step: the prompt with the least work left first, but in every fourth step the oldest, so that none starves; within
 /// a time budget beside decode rows, else one whole layer. The estimates of <see cref="PrefillCost"/> are corrected by what steps took:
-/// a device that slows down under load must not slow down the decode rows. What a prompt computes does not depend on how it is sliced.
+/// a device that slows down under load must not slow down the decode rows. Short neighbours in a lane go together (<see cref="PromptPack"/>).
+/// What a prompt computes does not depend on how it is sliced or with whom it goes.
 /// </summary>
 public sealed class PrefillPlanner
 {
@@ -19,6 +20,7 @@ public sealed class PrefillPlanner
     private readonly BackendInfo _info;
     private readonly EngineOptions _options;
     private readonly Comparison<Prefill> _byUrgency;
+    private readonly List<Prefill> _pack = [];
 
     // milliseconds of a device per millisecond of the estimate
     private double _pace = 1;
@@ -27,7 +29,9 @@ public sealed class PrefillPlanner
     {
         _info = info;
         _options = options;
-        _byUrgency = (a, b) => Left(a).CompareTo(Left(b)) is var order && order != 0 ? order : a.StartedStep.CompareTo(b.StartedStep);
+        _byUrgency = (a, b) => Left(a).CompareTo(Left(b)) is var order && order != 0 ? order
+            : a.StartedStep.CompareTo(b.StartedStep) is var age && age != 0 ? age
+            : a.LaneOffset.CompareTo(b.LaneOffset);
     }
 
     /// <summary>Takes in how long the slices of a collected step really took.</summary>
@@ -57,40 +61,100 @@ public sealed class PrefillPlanner
             MoveOldestFirst(active);
         }
 
-        var alone = step.Plan.Decodes.Count == 0;
-        var budget = _options.PrefillBudgetMilliseconds;
-        var tokens = Math.Max(_options.MaxBatchedTokens, _info.PrefillChunk);
-        var first = true;
+        AddSlices(step, active);
+
+        // of a pack all end together, wherever they stand in the order
         for (var i = 0; i < active.Count; i++)
         {
-            while (active[i].Layer < _info.LayerCount && step.Plan.Prefills.Free > 0 && tokens > 0)
-            {
-                var (layers, end) = NextSlice(active[i], budget, tokens, first, alone);
-                if (layers == 0)
-                {
-                    return;
-                }
-
-                var estimate = layers * _info.PrefillCost.Milliseconds(active[i].Token, end);
-                step.PrefillMilliseconds += estimate;
-                budget -= _pace * estimate;
-                tokens -= end - active[i].Token;
-                Add(step, active[i], layers, end);
-                first = false;
-            }
-
             if (active[i].Layer == _info.LayerCount)
             {
-                // the head runs once for all prompts that end in a step
-                budget -= done.Count == 0 ? _info.PrefillCost.PerEnd : 0;
                 done.Add(active[i]);
                 active.RemoveAt(i--);
             }
         }
     }
 
-    /// <summary>Layers and end token of the longest slice that fits; 0 layers = nothing fits. The first slice of a step always gets one chunk.</summary>
-    private (int Layers, int End) NextSlice(Prefill prefill, double budget, int tokens, bool first, bool alone)
+    private void AddSlices(PlannedStep step, List<Prefill> active)
+    {
+        var alone = step.Plan.Decodes.Count == 0;
+        var budget = _options.PrefillBudgetMilliseconds;
+        var tokens = Math.Max(_options.MaxBatchedTokens, _info.PrefillChunk);
+        var (first, ended) = (true, false);
+        foreach (var prefill in active)
+        {
+            while (prefill.Layer < _info.LayerCount && step.Plan.Prefills.Free > 0 && tokens > 0)
+            {
+                var rows = FindPack(prefill, active, Math.Min(tokens, _info.PrefillChunk), step.Plan.Prefills.Free);
+                var (layers, end, estimate) = _pack.Count > 1 ? NextPack(rows, budget, first) : NextSlice(prefill, budget, tokens, first, alone);
+                if (layers == 0)
+                {
+                    return;
+                }
+
+                step.PrefillMilliseconds += layers * estimate;
+                budget -= _pace * layers * estimate;
+                tokens -= _pack.Count > 1 ? rows : end - prefill.Token;
+                foreach (var member in _pack)
+                {
+                    Add(step, member, layers, _pack.Count > 1 ? member.PromptLength : end);
+                }
+
+                // the head runs once for all prompts that end in a step
+                budget -= prefill.Layer == _info.LayerCount && !ended ? _info.PrefillCost.PerEnd : 0;
+                ended |= prefill.Layer == _info.LayerCount;
+                first = false;
+            }
+        }
+    }
+
+    /// <summary>Fills the pack with the prompt and its neighbours in lane order, if a pack is to be had; returns its tokens to compute.</summary>
+    private int FindPack(Prefill prefill, List<Prefill> active, int most, int slices)
+    {
+        _pack.Clear();
+        _pack.Add(prefill);
+        var rows = prefill.PromptLength - prefill.HistoryLength;
+        if (!_info.PacksPrompts || prefill.Token != prefill.HistoryLength || rows >= most)
+        {
+            return rows;
+        }
+
+        for (var i = 0; i < active.Count && _pack.Count < slices; i++)
+        {
+            var other = active[i];
+            var (head, tail) = (_pack[0], _pack[^1]);
+            var added = other.PromptLength - other.HistoryLength;
+            if (other.Lane != prefill.Lane || other.Layer != prefill.Layer || other.Token != other.HistoryLength || rows + added > most)
+            {
+                continue;
+            }
+
+            // the pages of a cached prefix are read in front of the rows that are computed: only the first may have one
+            var before = other.LaneOffset + other.PromptLength == head.LaneOffset && head.HistoryLength == 0;
+            if (before || (other.LaneOffset == tail.LaneOffset + tail.PromptLength && other.HistoryLength == 0))
+            {
+                _pack.Insert(before ? 0 : _pack.Count, other);
+                rows += added;
+
+                // whoever did not touch the pack may touch it now
+                i = -1;
+            }
+        }
+
+        return rows;
+    }
+
+    /// <summary>Layers for the pack, and the estimate of one; 0 layers = nothing fits.</summary>
+    private (int Layers, int End, double Estimate) NextPack(int rows, double budget, bool first)
+    {
+        var head = _pack[0];
+        var cost = _info.PrefillCost;
+        var estimate = cost.Milliseconds(0, rows) + (cost.PerPair * head.HistoryLength * (head.PromptLength - head.HistoryLength));
+        var layers = Math.Min(budget / (_pace * estimate), _info.LayerCount - head.Layer);
+        return (layers >= 1 ? (int)layers : first ? 1 : 0, 0, estimate);
+    }
+
+    /// <summary>Layers and end token of the longest slice that fits, and the estimate of one layer; 0 layers = nothing fits. The first slice of a step always gets one chunk.</summary>
+    private (int Layers, int End, double Estimate) NextSlice(Prefill prefill, double budget, int tokens, bool first, bool alone)
     {
         var length = prefill.PromptLength;
         var rest = length - prefill.Token;
@@ -103,7 +167,7 @@ public sealed class PrefillPlanner
                 layers = Math.Clamp((int)Math.Min(budget / layerCost, _info.LayerCount), 1, _info.LayerCount - prefill.Layer);
             }
 
-            return (layers, length);
+            return Slice(layers, length);
         }
 
         var chunk = _info.PrefillChunk;
@@ -113,12 +177,11 @@ public sealed class PrefillPlanner
             end += chunk;
         }
 
-        if (end > prefill.Token)
-        {
-            return (1, end);
-        }
+        return end > prefill.Token ? Slice(1, end)
+            : first ? Slice(1, Math.Min(end + chunk, length))
+            : Slice(0, end);
 
-        return first ? (1, Math.Min(end + chunk, length)) : (0, end);
+        (int, int, double) Slice(int layers, int to) => (layers, to, _info.PrefillCost.Milliseconds(prefill.Token, to));
     }
 
     private double Cost(int first, int end) => _pace * _info.PrefillCost.Milliseconds(first, end);

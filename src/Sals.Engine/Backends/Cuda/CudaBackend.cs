@@ -107,6 +107,7 @@ public sealed class CudaBackend : IStepBackend
                 CacheTokens = layout.TokensIn(_cache.Bytes, length),
                 LaneLengths = lanes,
                 PrefillChunk = Chunk,
+                PacksPrompts = true,
                 PrefillCost = MeasurePrefill(),
             };
             Rehearse();

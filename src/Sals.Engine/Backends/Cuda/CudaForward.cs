@@ -120,42 +120,61 @@ internal sealed class CudaForward
         Reader.Selected(layer, Sparse!.Arena.Selected, Sparse.Arena.Shape.SelectedStride);
     }
 
-    /// <summary>Runs a slice of a prompt; when it ends the prompt's last layer, its last hidden state goes to row <paramref name="finalRow"/> of the finals.</summary>
-    /// <param name="tokens">Ids of the slice's tokens, when it begins at the first layer.</param>
-    public void Prefill(in PrefillSlice slice, DevicePtr<int> tokens, int finalRow)
+    /// <summary>
+    /// Runs a slice of a prompt, or a <see cref="PromptPack"/>; the last hidden state of a prompt that ends its last layer goes to a row of the finals,
+    /// from <paramref name="finalRow"/> on. A prompt that does not sample has none: the row behind the last takes what nobody reads.
+    /// </summary>
+    /// <param name="tokens">Ids of the slices' tokens, one after the other, when they begin at the first layer.</param>
+    public void Prefill(ReadOnlySpan<PrefillSlice> slices, DevicePtr<int> tokens, int finalRow)
     {
-        var lane = _arena.Lanes[slice.Lane];
-        var hidden = lane.Hidden + ((long)slice.LaneOffset * H);
-        var keys = lane.Keys + ((long)slice.LaneOffset * _model.KeyWidth);
-        var values = lane.Values + ((long)slice.LaneOffset * _model.KeyWidth);
-        for (var layer = slice.FirstLayer; layer < slice.EndLayer; layer++)
+        ref readonly var head = ref slices[0];
+        var lane = _arena.Lanes[head.Lane];
+        Span<LanePrompt> prompts = stackalloc LanePrompt[slices.Length];
+        var total = 0;
+        for (var i = 0; i < slices.Length; i++)
         {
-            if (slice.HistoryLength > 0 && slice.FirstToken == slice.HistoryLength)
+            var offset = (long)slices[i].LaneOffset * _model.KeyWidth;
+            prompts[i] = new LanePrompt(lane.Keys + offset, lane.Values + offset, slices[i].FirstToken, slices[i].EndToken - slices[i].FirstToken);
+            total += prompts[i].Count;
+        }
+
+        var rows = lane.Hidden + ((long)(head.LaneOffset + head.FirstToken) * H);
+        for (var layer = head.FirstLayer; layer < head.EndLayer; layer++)
+        {
+            if (head.HistoryLength > 0 && head.FirstToken == head.HistoryLength)
             {
-                ReadPages(layer, slice.Slots[0], slice.HistoryLength, keys, values);
+                ReadPages(layer, head.Slots[0], head.HistoryLength, prompts[0].Keys, prompts[0].Values);
             }
 
-            for (var first = slice.FirstToken; first < slice.EndToken; first += _chunk)
+            if (slices.Length > 1)
             {
-                var count = Math.Min(_chunk, slice.EndToken - first);
-                var rows = hidden + ((long)first * H);
-                if (layer == 0)
+                PrefillChunk(layer, layer == 0 ? tokens : default, rows, prompts, total);
+            }
+            else
+            {
+                for (var done = 0; done < total; done += _chunk)
                 {
-                    _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, tokens + (first - slice.FirstToken), rows, count);
+                    var part = prompts[0] with { First = head.FirstToken + done, Count = Math.Min(_chunk, total - done) };
+                    PrefillChunk(layer, layer == 0 ? tokens + done : default, rows + ((long)done * H), [part], part.Count);
                 }
-
-                PrefillChunk(layer, rows, keys, values, first, count);
             }
 
-            if (slice.EndToken == slice.PromptLength)
+            for (var i = 0; i < slices.Length; i++)
             {
-                WritePages(layer, slice.Slots[0], slice.HistoryLength, slice.EndToken, keys, values);
+                if (slices[i].EndToken == slices[i].PromptLength)
+                {
+                    WritePages(layer, slices[i].Slots[0], slices[i].HistoryLength, slices[i].EndToken, prompts[i].Keys, prompts[i].Values);
+                }
             }
         }
 
-        if (slice.EndLayer == _model.LayerCount && slice.EndToken == slice.PromptLength)
+        foreach (ref readonly var slice in slices)
         {
-            _stream.Copy(hidden + ((long)(slice.EndToken - 1) * H), _arena.Finals + ((long)finalRow * H), H);
+            if (slice.EndLayer == _model.LayerCount && slice.EndToken == slice.PromptLength)
+            {
+                _stream.Copy(lane.Hidden + ((long)(slice.LaneOffset + slice.EndToken - 1) * H), _arena.Finals + ((long)finalRow * H), H);
+                finalRow += slice.Samples ? 1 : 0;
+            }
         }
     }
 
@@ -179,13 +198,8 @@ internal sealed class CudaForward
             for (var first = 0; first < count; first += _chunk)
             {
                 var rows = Math.Min(_chunk, count - first);
-                var hidden = lane.Hidden + ((long)first * H);
-                if (layer == 0)
-                {
-                    _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, tokens + first, hidden, rows);
-                }
-
-                PrefillChunk(layer, hidden, lane.Keys, lane.Values, first, rows, keys);
+                PrefillChunk(
+                    layer, layer == 0 ? tokens + first : default, lane.Hidden + ((long)first * H), [new LanePrompt(lane.Keys, lane.Values, first, rows)], rows, keys);
             }
         }
     }
@@ -194,9 +208,7 @@ internal sealed class CudaForward
     public void RunLayerForTiming(int first, int count)
     {
         var lane = _arena.Lanes[0];
-        var hidden = lane.Hidden + ((long)first * H);
-        _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, _arena.Tokens + first, hidden, count);
-        PrefillChunk(0, hidden, lane.Keys, lane.Values, first, count);
+        PrefillChunk(0, _arena.Tokens + first, lane.Hidden + ((long)first * H), [new LanePrompt(lane.Keys, lane.Values, first, count)], count);
     }
 
     private void ReadPages(int layer, int slot, int history, DevicePtr<ushort> keys, DevicePtr<ushort> values)
@@ -221,14 +233,36 @@ internal sealed class CudaForward
         _kernels.PrefillStore.LaunchStore(_stream, _cache.Row(PoolKind.Dense, slot), _cache.Pages, _cache.Planes(layer), keys, values, history, length - history);
     }
 
+    /// <summary>One layer for the rows of a chunk: of one prompt, or of several from their first computed token to their end.</summary>
+    /// <param name="tokens">Their ids, in the first layer.</param>
+    /// <param name="hidden">[count, H]</param>
     private void PrefillChunk(
-        int layer, DevicePtr<ushort> hidden, DevicePtr<ushort> keys, DevicePtr<ushort> values, int first, int count, Action<int, DevicePtr<ushort>, int>? show = null)
+        int layer, DevicePtr<int> tokens, DevicePtr<ushort> hidden, ReadOnlySpan<LanePrompt> prompts, int count, Action<int, DevicePtr<ushort>, int>? show = null)
     {
         var w = _weights.Layers[layer];
+        if (!tokens.IsNull)
+        {
+            _kernels.EmbedTokens.Launch(_stream, _weights.Embedding, tokens, hidden, count);
+        }
+
         ProjectQueryKeyValue(w, hidden, count, decode: false, QkvWidth);
         show?.Invoke(layer, _arena.QueryKeyValue, count);
-        _kernels.Rope.LaunchLane(_stream, _arena.QueryKeyValue, (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), _arena.Rope, keys, values, first, count);
-        _kernels.PrefillAttend.Launch(_stream, _arena.QueryKeyValue, keys, values, _arena.Attended, first, count);
+        var row = 0L;
+        foreach (var p in prompts)
+        {
+            _kernels.Rope.LaunchLane(
+                _stream, _arena.QueryKeyValue + (row * QkvWidth), (w.QueryNorm, w.KeyNorm, _model.RmsNormEpsilon), _arena.Rope, p.Keys, p.Values, p.First, p.Count);
+            row += p.Count;
+        }
+
+        row = 0;
+        foreach (var p in prompts)
+        {
+            _kernels.PrefillAttend.Launch(
+                _stream, _arena.QueryKeyValue + (row * QkvWidth), p.Keys, p.Values, _arena.Attended + (row * _model.QueryWidth), p.First, p.Count);
+            row += p.Count;
+        }
+
         FinishLayer(w, hidden, count, decode: false);
     }
 
@@ -285,4 +319,7 @@ internal sealed class CudaForward
     private void Sample(int first, int result, int rows) =>
         _kernels.SampleToken.Launch(
             _stream, _arena.StepRows + first, _arena.Masks + first, _arena.Bitmaps, _slots.State, _arena.Logits, _arena.AdjustedLogits, _arena.ResultsFrom(result), rows);
+
+    /// <summary>Tokens [First, First + Count) of a prompt, whose keys and values [tokens, HK, DH] begin at these addresses of its lane.</summary>
+    private readonly record struct LanePrompt(DevicePtr<ushort> Keys, DevicePtr<ushort> Values, int First, int Count);
 }

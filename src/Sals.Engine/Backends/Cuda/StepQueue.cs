@@ -275,11 +275,17 @@ internal sealed class StepQueue : IDisposable
     {
         _stream.Upload(staging.Tokens, _arena.Tokens, staging.TokenCount);
         var words = staging.WordCount;
-        int tokens = 0, final = 0;
-        foreach (ref readonly var slice in plan.Prefills.Items)
+        int tokens = 0, final = 0, done = 0;
+        for (var i = 0; i < plan.Prefills.Count; i++)
         {
-            // prompts that do not sample have no row of the finals; the row behind the last takes what nobody reads
-            _forward.Prefill(slice, _arena.Tokens + tokens, final);
+            if (i == done)
+            {
+                var pack = PromptPack.Count(plan.Prefills.Items[i..], CudaBackend.Chunk);
+                _forward.Prefill(plan.Prefills.Items.Slice(i, pack), _arena.Tokens + tokens, final);
+                done += pack;
+            }
+
+            ref readonly var slice = ref plan.Prefills[i];
             tokens += slice.FirstLayer == 0 ? slice.EndToken - slice.FirstToken : 0;
             if (slice.EndLayer == _model.LayerCount && slice.EndToken == slice.PromptLength)
             {

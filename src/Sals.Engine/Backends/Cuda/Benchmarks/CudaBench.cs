@@ -264,7 +264,7 @@ public sealed class CudaBench : IDisposable
         Array.Sort(times);
         var median = times[repeats / 2];
         var figures = kernels
-            ? KernelBreakdown.Measure(_backend.Stream, _timer, _model.LayerCount, captured: false, 2, () => _backend.Forward.Prefill(slice, _backend.Arena.Tokens, 0))
+            ? KernelBreakdown.Measure(_backend.Stream, _timer, _model.LayerCount, captured: false, 2, () => _backend.Forward.Prefill([slice], _backend.Arena.Tokens, 0))
             : [];
         var linear = Linear(tokens) / Total("cublaslt");
         return new PromptFigure(
