@@ -3,6 +3,7 @@ using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Sampling;
+using Sals.Engine.Scheduling;
 using Sals.Testing;
 using Xunit;
 
@@ -46,6 +47,36 @@ public class RealShapeTests
         Assert.Equal(alone, Together(eager, requests));
     }
 
+    /// <summary>
+    /// A prompt in a pack has other rows of the products' tiles than alone. Widths of an 8B model, since the library chooses its algorithms by them.
+    /// </summary>
+    [Theory]
+    [InlineData("dense")]
+    [InlineData("sals-25", "latent_format=int8", "centred=true")]
+    public void Packed_prompts_have_the_logits_that_they_have_alone_bit_for_bit(string cache, params string[] changes)
+    {
+        Assert.SkipWhen(Gpu.Missing is not null, Gpu.Missing ?? "");
+        var config = Config with { HiddenSize = 4096, IntermediateSize = 14336 };
+        int[] lengths = [300, 1, 129, 64, 500, 30];
+        int[][] prompts = [.. lengths.Select(length => Request(length, length).Prompt)];
+        using var backend = Backend(cache, changes, graphs: true, config);
+        var alone = prompts.Select((prompt, slot) => Numbers(new Plans(backend).Start(slot, prompt, Logged).Prefill(slot, prompt).Step())).ToArray();
+        var plans = new Plans(backend);
+        var offset = 0;
+        for (var slot = 0; slot < prompts.Length; slot++)
+        {
+            plans.Start(slot, prompts[slot], Logged).Prefill(slot, prompts[slot], laneOffset: offset);
+            offset += lengths[slot];
+        }
+
+        Assert.Equal(prompts.Length, PromptPack.Count(plans.Plan.Prefills.Items, backend.Info.PrefillChunk));
+        Assert.Equal(alone.SelectMany(numbers => numbers), Numbers(plans.Step()));
+
+        static float[] Numbers(StepResult result) => [.. result.TopLogProbabilities.AsSpan(0, result.Count * StepResult.MaxTop)];
+    }
+
+    private static SamplingOptions Logged => new() { Temperature = 0, LogProbabilities = StepResult.MaxTop };
+
     private static EngineOptions Options => new() { CheckIntegrity = true, PrefixCaching = false, PrefillBudgetMilliseconds = 1000, Fingerprint = "test" };
 
     private static int[][] Together(CudaBackend backend, GenerationRequest[] requests)
@@ -60,17 +91,18 @@ public class RealShapeTests
         return texts;
     }
 
-    private static CudaBackend Backend(string cache, string[] changes, bool graphs)
+    private static CudaBackend Backend(string cache, string[] changes, bool graphs, ModelConfig? model = null)
     {
-        using var weights = RandomWeights.Of(Config);
-        var spec = LatentSpecParser.Parse(cache, cache == "dense" ? [] : ["dense_layers=none", "dense_below=0", "critical=128", .. changes], Config);
+        var config = model ?? Config;
+        using var weights = RandomWeights.Of(config);
+        var spec = LatentSpecParser.Parse(cache, cache == "dense" ? [] : ["dense_layers=none", "dense_below=0", "critical=128", .. changes], config);
         return new CudaBackend(weights, new CudaBackendOptions
         {
             Slots = 64,
-            MaxModelLength = Config.MaxModelLength,
+            MaxModelLength = config.MaxModelLength,
             CacheBytes = 2L << 30,
             Spec = spec,
-            Basis = spec.IsDense ? null : RandomLatentBasis.Of(spec, Config),
+            Basis = spec.IsDense ? null : RandomLatentBasis.Of(spec, config),
             KernelCacheFolder = Gpu.KernelFolder,
             Graphs = graphs,
         });
