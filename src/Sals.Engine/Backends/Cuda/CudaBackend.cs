@@ -108,7 +108,7 @@ public sealed class CudaBackend : IStepBackend
                 LaneLengths = lanes,
                 PrefillChunk = Chunk,
                 PacksPrompts = true,
-                PrefillCost = MeasurePrefill(),
+                PrefillCost = PrefillTiming.Measure(_forward, _stream, lanes[0], Chunk),
             };
             Rehearse();
         }
@@ -283,43 +283,6 @@ public sealed class CudaBackend : IStepBackend
         }
 
         _stream.Upload<float>(pairs, _arena.Rope);
-    }
-
-    /// <summary>Times one layer for chunks of growing size at the start of a prompt and for one as far behind as the first lane reaches, and the head.</summary>
-    private PrefillCost MeasurePrefill()
-    {
-        const int sizes = 8;
-        var length = _arena.Lanes[0].Length;
-        var count = Math.Min(Chunk, length);
-        using var start = new CudaEvent(timing: true);
-        using var end = new CudaEvent(timing: true);
-        var layer = new double[sizes];
-        for (var i = 0; i < sizes; i++)
-        {
-            var rows = (i + 1) * Chunk / sizes;
-            layer[i] = rows <= length ? Time(() => _forward.RunLayerForTiming(0, rows)) : i > 0 ? layer[i - 1] : Time(() => _forward.RunLayerForTiming(0, length));
-        }
-
-        var far = Math.Min(length - count, 16 * Chunk);
-        var perPair = far > 0 ? (Time(() => _forward.RunLayerForTiming(far, count)) - Time(() => _forward.RunLayerForTiming(0, count))) / ((double)count * far) : 0;
-        return new PrefillCost(Chunk, layer, Math.Max(1e-12, perPair), Time(() => _forward.SampleFinals(1, 0, 1)));
-
-        double Time(Action run)
-        {
-            var best = double.MaxValue;
-            for (var i = 0; i < 3; i++)
-            {
-                start.Record(_stream);
-                run();
-                end.Record(_stream);
-                end.Wait();
-
-                // the first run makes cuBLASLt's layouts
-                best = i == 0 ? best : Math.Min(best, end.MillisecondsSince(start));
-            }
-
-            return best;
-        }
     }
 
     /// <summary>A prompt of two tokens and a decode step, as the engine plans them: .NET compiles and the driver loads what only whole steps use.</summary>
