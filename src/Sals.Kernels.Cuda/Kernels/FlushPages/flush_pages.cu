@@ -65,7 +65,8 @@ constexpr int REST = R - RS;
 constexpr int SCORE_SHARE = RS / BASIS_GROUPS;  // of a group of heads
 constexpr int REST_SHARE = REST / BASIS_GROUPS;
 constexpr int GROUP_HEADS = HK / BASIS_GROUPS;
-static_assert(HK % BASIS_GROUPS == 0 && RS % BASIS_GROUPS == 0 && REST % BASIS_GROUPS == 0, "every group has as many heads and coordinates");
+static_assert(HK % BASIS_GROUPS == 0 && RS % BASIS_GROUPS == 0 && REST % BASIS_GROUPS == 0,
+              "every group has as many heads and coordinates");
 constexpr int SCORE_PLANE = PAGE_SIZE * RS * LATENT_BYTES;
 constexpr int REST_PLANE = PAGE_SIZE * REST * LATENT_BYTES;
 constexpr int VALUE_ROW = D * VALUE_BITS / 8;

@@ -16,4 +16,6 @@ __device__ __forceinline__ int exact_runs(int length) { return (exact_pages(leng
 __device__ __forceinline__ int selected_tiles(int length) { return (selected_count(length) + ATTEND_TILE - 1) / ATTEND_TILE; }
 
 // items [0, exact_runs) are runs, the others tiles
-__device__ __forceinline__ int attend_items(int length) { return latent_pages(length) == 0 ? 0 : exact_runs(length) + selected_tiles(length); }
+__device__ __forceinline__ int attend_items(int length) {
+    return latent_pages(length) == 0 ? 0 : exact_runs(length) + selected_tiles(length);
+}

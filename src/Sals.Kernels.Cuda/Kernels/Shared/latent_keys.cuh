@@ -16,7 +16,8 @@
 constexpr int RG = R / BASIS_GROUPS;
 constexpr int SCORE_SLICE = SCORE_ROW / BASIS_GROUPS;
 constexpr int REST_SLICE = REST_ROW / BASIS_GROUPS;
-static_assert(HK % BASIS_GROUPS == 0 && R % (16 * BASIS_GROUPS) == 0 && RS % (16 * BASIS_GROUPS) == 0, "groups of whole heads, slices of whole 16-byte pieces");
+static_assert(HK % BASIS_GROUPS == 0 && R % (16 * BASIS_GROUPS) == 0 && RS % (16 * BASIS_GROUPS) == 0,
+              "groups of whole heads, slices of whole 16-byte pieces");
 constexpr int CHUNKS = (RG * LATENT_BYTES + 63) / 64;
 constexpr int CHUNK_STEPS = LATENT_INT8 ? 4 : 2;  // matrix instructions of 16 coordinates
 constexpr int BASIS_BLOCKS = (RG + 63) / 64;      // of 64 coordinates: [DH, 64] with 16-byte pieces of row r permuted by XOR with r % 8
