@@ -79,6 +79,7 @@ public static class EngineFamilies
             ("compressed_layers", Number(spec.LayerCount - spec.DenseLayers.Length)),
             ("rank", Number(spec.Rank)),
             ("score_rank", Number(spec.ScoreRank)),
+            ("basis_groups", Number(spec.BasisGroups)),
             ("value_bits", Number(spec.ValueBits)),
             ("sink_tokens", Number(spec.SinkTokens)),
             ("recent_tokens", Number(spec.RecentTokens)),
