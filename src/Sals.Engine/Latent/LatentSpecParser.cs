@@ -21,17 +21,11 @@ public sealed class LatentSpecParser
     public static readonly string[] Presets = ["sals-25", "sals-12.5", "dense"];
 
     /// <summary>
-    /// dense_below of models whose query heads share KV heads; <see cref="DefaultDenseBelow"/>. On an H100, attention of one layer with 32/8 heads: at 2,048 tokens
-    /// the paper's ranks take as long as exact keys at 8 rows, sals-25 longer; at 3,072 exact keys take 1.2 (sals-25) to 1.4 times as long at 8 rows, 1.4 to 1.9 at 32, and
-    /// one row's step has 0.98 of a dense one's speed (docs/benchmarks.md).
+    /// Sequences of at most this many tokens are served exactly. A constant, never measured when a server starts, so that a request's text does not depend on the
+    /// machine. From the table in docs/benchmarks.md ("Rows up to dense_below", one H100): at 8 rows and more no preset is slower than exact keys beyond 2,560 tokens, and
+    /// beyond 3,072 what compression costs a single row is 2 to 3% of its step, grouped queries or not.
     /// </summary>
-    private const int GroupedDenseBelow = 3072;
-
-    /// <summary>
-    /// dense_below of models whose query heads have a KV head each, whose exact keys are four times as many bytes at the same query heads: 1.5 to 2.1 times as long at 8 rows
-    /// of 2,048 tokens; a shorter single row would lose.
-    /// </summary>
-    private const int UngroupedDenseBelow = 2048;
+    public const int DefaultDenseBelow = 3072;
 
     /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
     private const int MostScoredCodes = 1024;
@@ -66,12 +60,6 @@ public sealed class LatentSpecParser
         var spec = parser.Resolve(preset);
         return parser._values.Errors.Count == 0 ? spec! : throw new LatentSpecException(parser._values.Errors);
     }
-
-    /// <summary>
-    /// Sequences of at most this many tokens are served exactly. Constants, never measured when a server starts, so that a request's text does not depend on the
-    /// machine: the shortest lengths from which compressed attention is not slower than exact attention in any batch of 8 rows and more.
-    /// </summary>
-    public static int DefaultDenseBelow(ModelConfig model) => model.GroupSize > 1 ? GroupedDenseBelow : UngroupedDenseBelow;
 
     /// <summary>
     /// Share of D that a compressed preset keeps as latent coordinates. A preset names bytes: those of 16-bit coordinates for a quarter or an eighth of D (the paper's method),
@@ -163,7 +151,7 @@ public sealed class LatentSpecParser
             ValueBits = _values.Integer("value_bits", valueBits, 2, 16),
             ValueGroup = _values.Integer("value_group", 32, 32, Math.Max(width, 32)),
             RotateValues = _values.Choice("value_rotation", "none", "hadamard"),
-            DenseBelow = _values.Integer("dense_below", DefaultDenseBelow(_model), 0, int.MaxValue),
+            DenseBelow = _values.Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
             DenseInt8 = _values.Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ScoreRope = _values.Choice("score_rope", "none", "bands"),

