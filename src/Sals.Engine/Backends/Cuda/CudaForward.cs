@@ -289,7 +289,7 @@ internal sealed class CudaForward
         var a = _arena;
         if (decode && rows <= SkinnyGemmKernel.MaxRows)
         {
-            _kernels.SkinnyGemm.LaunchAdd(_stream, w.Output, a.Attended, w.OutputBias, hidden, H, _model.QueryWidth, rows);
+            _kernels.SkinnyGemm.LaunchAdd(_stream, w.Output, a.Attended, w.OutputBias, hidden, H, _model.QueryWidth, rows, spread: true);
             _kernels.RmsNorm.Launch(_stream, hidden, w.PostAttentionNorm, a.Normed, _model.RmsNormEpsilon, rows);
             _kernels.SkinnyGemm.LaunchSwiglu(_stream, w.GateUp, a.Normed, w.GateUpBias, a.Activated, F, H, rows);
             _kernels.SkinnyGemm.LaunchAdd(_stream, w.Down, a.Activated, w.DownBias, hidden, H, F, rows);

@@ -8,11 +8,11 @@ extern "C" __global__ void __launch_bounds__(64) merge_runs(const __grid_constan
     constexpr int HALF = MOST_RUNS / 2, AT_ONCE = 8;  // parts on their way: more registers would leave room for fewer blocks
     __shared__ __align__(16) float second[DH];
     __shared__ float2 second_ml;
+    release_successor();
     int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, half = threadIdx.x >> 5, column = lane * (DH / 32);
     int runs = run_count(args.position[row] + 1), count = min(runs - half * HALF, HALF), first = args.row_first[row];
     i64 at = (i64)(first + half * HALF) * HQ + head;
     wait_predecessor();
-    release_successor();  // not before: see Overlap in NOTES.md
     if (first < 0 || runs == 1 || (runs <= HALF && half == 1))
         return;
     Part part[AT_ONCE], sum;

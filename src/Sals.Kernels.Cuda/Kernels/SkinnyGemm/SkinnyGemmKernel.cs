@@ -37,7 +37,7 @@ public sealed class SkinnyGemmKernel
             for (var i = 0; i < kernels.Length; i++)
             {
                 kernels[i] = module.Get($"skinny_gemm_{name}_{RowBlocks[i]}");
-                kernels[i].AllowShared(SharedBytes(kernels[i], i));
+                kernels[i].AllowShared(Math.Max(SharedBytes(kernels[i], i), name == "add" ? Spread(kernels[i]) : 0));
             }
 
             return kernels;
@@ -60,9 +60,13 @@ public sealed class SkinnyGemmKernel
         Launch(_store, stream, weight, default, x, bias, y.Address, 16, n, k, rows, stride);
 
     /// <summary>y += x W^T + bias.</summary>
+    /// <param name="spread">
+    /// At most one block a multiprocessor, for a launch that begins while one ends whose blocks fill multiprocessors: its blocks would gather on those that are
+    /// left first, two on one, and read weights through half of the others' paths to memory.
+    /// </param>
     public void LaunchAdd(
-        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows) =>
-        Launch(_add, stream, weight, default, x, bias, y.Address, 16, n, k, rows);
+        CudaStream stream, DevicePtr<ushort> weight, DevicePtr<ushort> x, DevicePtr<ushort> bias, DevicePtr<ushort> y, int n, int k, int rows, bool spread = false) =>
+        Launch(_add, stream, weight, default, x, bias, y.Address, 16, n, k, rows, spread: spread);
 
     /// <summary>y = silu(x Gate^T + bias) * (x Up^T + bias).</summary>
     /// <param name="gateUp">[2 F, K] bf16, gate first</param>
@@ -87,6 +91,10 @@ public sealed class SkinnyGemmKernel
 
     /// <summary>Whether weights pass through rings in shared memory and blocks take tiles in turn.</summary>
     private static bool HasRing(Kernel kernel, int variant) => RowBlocks[variant] <= 2 || kernel.ComputeCapability >= 90;
+
+    // half of the 228 KB of compute capability 9.0, of which each block takes 1 KB more than it asks for: two such blocks do not fit, but one and a ring of up to
+    // 112 KB do. Elsewhere two rings do not fit in any case
+    private static int Spread(Kernel kernel) => kernel.ComputeCapability == 90 ? 114 * 1024 : 0;
 
     private static int SharedBytes(Kernel kernel, int variant)
     {
@@ -118,7 +126,8 @@ public sealed class SkinnyGemmKernel
         int n,
         int k,
         int rows,
-        int stride = 0)
+        int stride = 0,
+        bool spread = false)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(n);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(k);
@@ -127,8 +136,10 @@ public sealed class SkinnyGemmKernel
         var arguments = new Arguments { Weight = weight, UpWeight = up, X = x, Bias = bias, Y = y, N = n, K = k, Rows = rows, Stride = stride == 0 ? n : stride };
         var rowsPerBlock = RowBlocks[variant] > 2 ? tileRows * WideTiles : tileRows;
         var blocks = (n + rowsPerBlock - 1) / rowsPerBlock;
-        kernels[variant].Launch(
-            stream, new Extent(HasRing(kernels[variant], variant) ? Math.Min(blocks, _multiprocessors) : blocks), new Extent(32 * Warps), SharedBytes(kernels[variant], variant), arguments,
+        var kernel = kernels[variant];
+        var shared = SharedBytes(kernel, variant);
+        kernel.Launch(
+            stream, new Extent(HasRing(kernel, variant) ? Math.Min(blocks, _multiprocessors) : blocks), new Extent(32 * Warps), spread ? Math.Max(shared, Spread(kernel)) : shared, arguments,
             overlap: true);
     }
 

@@ -10,10 +10,10 @@ constexpr int MERGE_WARPS = 4;
 extern "C" __global__ void __launch_bounds__(32 * MERGE_WARPS) merge_items(const __grid_constant__ Args args) {
     extern __shared__ __align__(16) float group_o[];  // [MERGE_GROUPS, DH], then (m, l)
     float2* group_ml = (float2*)(group_o + MERGE_GROUPS * DH);
+    release_successor();
     int head = blockIdx.x, row = blockIdx.y, lane = threadIdx.x & 31, column = lane * (DH / 32);
     int items = attend_items(args.position[row] + 1), groups = (items + MERGED - 1) / MERGED, first = args.row_first[row];
     wait_predecessor();
-    release_successor();  // not before, as in merge_runs
     if (items <= 1)
         return;
     u16* output = args.o + ((i64)row * HQ + head) * DH + column;
