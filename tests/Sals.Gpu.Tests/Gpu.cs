@@ -59,22 +59,25 @@ internal static class Gpu
             return pointer;
         }
 
-        public WorkList PoisonedList(int rows, int entries) => new(Poisoned<int>(2L * entries), Poisoned<int>(1), Poisoned<int>(rows));
+        public WorkList PoisonedList(int rows, int entries) => new(Poisoned<WorkItem>(entries), Poisoned<int>(1), Poisoned<int>(rows), entries);
 
         /// <param name="pieces">[B], entries of each row.</param>
-        public WorkList UploadList(ReadOnlySpan<int> pieces)
+        /// <param name="lengths">[B]</param>
+        /// <param name="slots">[B]; empty = row b has slot b.</param>
+        public WorkList UploadList(ReadOnlySpan<int> pieces, ReadOnlySpan<int> lengths, ReadOnlySpan<int> slots = default)
         {
-            List<int> entries = [], first = [];
+            List<WorkItem> entries = [];
+            List<int> first = [];
             for (var row = 0; row < pieces.Length; row++)
             {
-                first.Add(pieces[row] > 0 ? entries.Count / 2 : -1);
+                first.Add(pieces[row] > 0 ? entries.Count : -1);
                 for (var i = 0; i < pieces[row]; i++)
                 {
-                    entries.AddRange([row, i]);
+                    entries.Add(new WorkItem(row, i, lengths[row], slots.IsEmpty ? row : slots[row]));
                 }
             }
 
-            return new(Upload<int>([.. entries]), Upload<int>([entries.Count / 2]), Upload<int>([.. first]));
+            return new(Upload<WorkItem>([.. entries]), Upload<int>([entries.Count]), Upload<int>([.. first]), entries.Count);
         }
 
         public DevicePtr<T> Upload<T>(ReadOnlySpan<T> values)

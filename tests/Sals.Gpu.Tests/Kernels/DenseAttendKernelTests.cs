@@ -248,7 +248,7 @@ public class DenseAttendKernelTests
             _plan.Launch(_gpu.Stream, _rows, _length, _length, default, sampling, _inputs, _lengths.Length);
             var size = _lengths.Length * _queryHeads * _headSize;
             var o = _gpu.Poisoned<ushort>(size);
-            var runs = listed is null ? _inputs.Runs : _gpu.UploadList([.. _lengths.Select((length, row) => listed(row) ? DenseRuns.Of(length) : 0)]);
+            var runs = listed is null ? _inputs.Runs : _gpu.UploadList([.. _lengths.Select((length, row) => listed(row) ? DenseRuns.Of(length) : 0)], _lengths);
             _kernel.Launch(_gpu.Stream, _deviceQkv, _stride, _inputs, runs, _table, _pages, _planes, _workspace, o, _lengths.Length);
             return _gpu.DownloadBf16(o, size);
         }

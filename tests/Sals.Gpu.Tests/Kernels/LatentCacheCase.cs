@@ -18,6 +18,8 @@ internal sealed class LatentCacheCase
 {
     private const int P = PageLayout.PageSize;
 
+    private readonly uint[] _latentTable;
+
     public LatentCacheCase(Gpu.Scope gpu, LatentCase settings, int[] lengths, int seed, int denseBelow = 0, int order = 0)
     {
         (Settings, Lengths, Seed) = (settings, lengths, seed);
@@ -68,6 +70,7 @@ internal sealed class LatentCacheCase
 
         Pages = gpu.Upload<byte>(bytes);
         HotTable = gpu.Upload<uint>(hotTable);
+        _latentTable = latentTable;
         LatentTable = gpu.Upload<uint>(latentTable);
         var image = BasisImage.Of(Basis.Vectors, settings.Int8 ? Basis.Scale : [], Basis.Mean, settings.HeadSize, settings.Groups, settings.ScoreRank);
         DeviceBasis = new DeviceBasis
@@ -104,6 +107,9 @@ internal sealed class LatentCacheCase
     public DevicePtr<uint> LatentTable { get; }
 
     public DeviceBasis DeviceBasis { get; }
+
+    /// <summary>Entry of the latent table: of a row's page, 0 where it has none.</summary>
+    public uint LatentPage(int row, int page) => _latentTable[(row * Shape.MaxPages) + page];
 
     // U, times its scales for int8, [D, R]
     private static float[] Operand(LatentCase settings, LatentBasisLayer basis)

@@ -170,6 +170,7 @@ public class ScoreSelectKernelTests
         private readonly byte[][] _planes;
         private readonly DevicePtr<ushort> _qkv;
         private readonly DevicePtr<uint> _table;
+        private readonly uint[][] _rowPages;
         private readonly DevicePtr<byte> _pages;
         private readonly StepInputs _inputs;
         private readonly DeviceBasis _deviceBasis;
@@ -198,6 +199,7 @@ public class ScoreSelectKernelTests
             var table = new uint[(rows + 1) * maxPages];
             var slots = Enumerable.Range(0, rows).ToArray();
             Random.Shared.Shuffle(slots);
+            _rowPages = new uint[rows][];
             var next = 0;
             for (var row = 0; row < rows; row++)
             {
@@ -214,6 +216,8 @@ public class ScoreSelectKernelTests
                     table[(slots[row] * maxPages) + page] = (uint)(at / 4096);
                     _planes[row].AsSpan(page * planeBytes, planeBytes).CopyTo(bytes.AsSpan((int)(at + LayerOffset)));
                 }
+
+                _rowPages[row] = table.AsSpan(slots[row] * maxPages, tokens / 64).ToArray();
             }
 
             _qkv = gpu.Upload<ushort>(qkv);
@@ -235,20 +239,25 @@ public class ScoreSelectKernelTests
             _workspace = ScoreSelectKernel.Workspace.Take(arena, gpu.Stream, rows, maxPages);
         }
 
-        /// <summary>Keys [WindowStart] and the row of the list, of each row.</summary>
+        /// <summary>Keys [WindowStart] and the positions in the row of the list, of each row; that they bring their pages is checked here.</summary>
         public (uint[][] Keys, int[][] Selected) Run(int launches = 1)
         {
             var rows = _lengths.Length;
-            var selected = _gpu.Poisoned<int>(rows * _shape.SelectedStride);
+            var selected = _gpu.Poisoned<SelectedToken>(rows * _shape.SelectedStride);
             for (var i = 0; i < launches; i++)
             {
                 _kernel.Launch(_gpu.Stream, _qkv, _stride, _inputs, _table, _pages, LayerOffset, _deviceBasis, _workspace, selected, rows);
             }
 
             var all = _gpu.Download(selected, rows * _shape.SelectedStride);
+            for (var i = 0; i < all.Length; i++)
+            {
+                Assert.Equal(all[i].Position < 0 ? uint.MaxValue : _rowPages[i / _shape.SelectedStride][all[i].Position / 64], all[i].Page);
+            }
+
             return (
                 [.. _lengths.Select((l, row) => _gpu.Download(_workspace.Keys + ((long)row * _shape.MaxPages * 64), CacheTimeline.WindowStart(l, _case.Spec)))],
-                [.. _lengths.Select((_, row) => all.AsSpan(row * _shape.SelectedStride, _shape.SelectedStride).ToArray())]);
+                [.. _lengths.Select((_, row) => all.Skip(row * _shape.SelectedStride).Take(_shape.SelectedStride).Select(token => token.Position).ToArray())]);
         }
 
         public void Check(uint[][] keys, int[][] selected, string what)

@@ -151,7 +151,7 @@ public class SparseAttendKernelTests
         private readonly float[][] _queries;
         private readonly int[][] _selected;
         private readonly DevicePtr<ushort> _qkv;
-        private readonly DevicePtr<int> _deviceSelected;
+        private readonly DevicePtr<SelectedToken> _deviceSelected;
         private readonly SparseAttendKernel.Workspace _workspace;
         private readonly StepInputs _inputs;
         private readonly int _stride;
@@ -168,8 +168,8 @@ public class SparseAttendKernelTests
             _queries = [.. lengths.Select((_, b) => Normal(new Random(seed + 5000 + b), queryWidth))];
             var qkv = new ushort[lengths.Length * _stride];
             Array.Fill(qkv, Bf16.NaN);
-            var selected = new int[lengths.Length * shape.SelectedStride];
-            Array.Fill(selected, -1);
+            var selected = new SelectedToken[lengths.Length * shape.SelectedStride];
+            Array.Fill(selected, new SelectedToken(-1, uint.MaxValue));
             _selected = new int[lengths.Length][];
             for (var b = 0; b < lengths.Length; b++)
             {
@@ -183,12 +183,15 @@ public class SparseAttendKernelTests
                 // a row that selects every candidate has no list
                 if (_selected[b].Length < candidates)
                 {
-                    _selected[b].CopyTo(selected.AsSpan(b * shape.SelectedStride));
+                    for (var i = 0; i < _selected[b].Length; i++)
+                    {
+                        selected[(b * shape.SelectedStride) + i] = new SelectedToken(_selected[b][i], Cache.LatentPage(b, _selected[b][i] / PageLayout.PageSize));
+                    }
                 }
             }
 
             _qkv = gpu.Upload<ushort>(qkv);
-            _deviceSelected = gpu.Upload<int>(selected);
+            _deviceSelected = gpu.Upload<SelectedToken>(selected);
             int[] items = [.. lengths.Select(length => AttendItems.Of(shape, length))];
             var entries = items.Sum();
             var arena = gpu.Arena(Math.Max(1, SparseAttendKernel.Workspace.Bytes(shape, entries)));
@@ -196,7 +199,7 @@ public class SparseAttendKernelTests
             _workspace = SparseAttendKernel.Workspace.Take(arena, shape, entries);
             _inputs = new StepInputs(default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>([.. Enumerable.Range(0, lengths.Length)]), default)
             {
-                Items = gpu.UploadList(items),
+                Items = gpu.UploadList(items, lengths),
             };
         }
 

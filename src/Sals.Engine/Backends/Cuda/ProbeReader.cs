@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Sals.Engine.Paging;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
+using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda;
@@ -36,14 +37,16 @@ internal sealed class ProbeReader(CudaStream stream, CudaCache cache)
     }
 
     /// <param name="selected">[rows, stride], of the rows that need scores.</param>
-    public void Selected(int layer, DevicePtr<int> selected, int stride)
+    public void Selected(int layer, DevicePtr<SelectedToken> selected, int stride)
     {
         var spec = cache.Layout.Spec;
         foreach (var (slot, position, row) in _rows)
         {
             var (candidates, count) = (CacheTimeline.CandidateCount(position + 1, spec), CacheTimeline.SelectedCount(position + 1, spec));
             var first = CacheTimeline.SinkCount(position + 1, spec);
-            var positions = candidates > count ? Read(selected + ((long)row * stride), count) : [.. Enumerable.Range(first, count)];
+            var positions = candidates > count
+                ? Array.ConvertAll(Read(selected + ((long)row * stride), count), token => token.Position)
+                : [.. Enumerable.Range(first, count)];
             Probe!.Publish($"L{layer:00}.selected", slot, position, MemoryMarshal.Cast<int, float>(positions));
         }
     }

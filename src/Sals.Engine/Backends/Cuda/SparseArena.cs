@@ -18,9 +18,9 @@ internal sealed class SparseArena : IDisposable
         Shape = shape;
         _arena = new DeviceArena("compressed layers", Bytes(shape, slots));
         var items = ItemCount(shape, slots);
-        Items = WorkList.Take(_arena, slots, items);
-        ExactRuns = WorkList.Take(_arena, slots, RunCount(shape, slots));
-        Selected = _arena.Take<int>((long)slots * shape.SelectedStride);
+        Items = WorkList.Take(_arena, stream, slots, items);
+        ExactRuns = WorkList.Take(_arena, stream, slots, RunCount(shape, slots));
+        Selected = _arena.Take<SelectedToken>((long)slots * shape.SelectedStride);
         Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
         Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
         BandQueries = _arena.Take<float>((long)slots * shape.ScoreBands * shape.ScoreRank);
@@ -37,8 +37,8 @@ internal sealed class SparseArena : IDisposable
     /// <summary>As <see cref="StepInputs.ExactRuns"/>; their partial results lie in <see cref="StepArena.Attention"/></summary>
     public WorkList ExactRuns { get; }
 
-    /// <summary>[SLOTS, YMAX], positions that the layer in progress chose, of rows that need scores</summary>
-    public DevicePtr<int> Selected { get; }
+    /// <summary>[SLOTS, YMAX], tokens that the layer in progress chose, of rows that need scores</summary>
+    public DevicePtr<SelectedToken> Selected { get; }
 
     /// <summary>[<see cref="MaxFlushes"/>]</summary>
     public DevicePtr<FlushedPage> Flushes { get; }
@@ -61,7 +61,7 @@ internal sealed class SparseArena : IDisposable
         var items = ItemCount(shape, slots);
         return WorkList.Bytes(slots, items)
             + WorkList.Bytes(slots, RunCount(shape, slots))
-            + DeviceArena.SizeOf<int>((long)slots * shape.SelectedStride)
+            + DeviceArena.SizeOf<SelectedToken>((long)slots * shape.SelectedStride)
             + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
             + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
             + DeviceArena.SizeOf<float>((long)slots * shape.ScoreBands * shape.ScoreRank)

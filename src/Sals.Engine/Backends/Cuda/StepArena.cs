@@ -55,7 +55,7 @@ internal sealed class StepArena : IDisposable
         Logits = _arena.Take<float>((long)slots * model.VocabularySize);
         AdjustedLogits = _arena.Take<float>((long)slots * model.VocabularySize);
         Inputs = new StepInputs(
-            _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), WorkList.Take(_arena, slots, work));
+            _arena.Take<int>(slots), _arena.Take<int>(slots), _arena.Take<int>(slots), WorkList.Take(_arena, stream, slots, work));
         Attention = DenseAttendKernel.Workspace.Take(_arena, stream, work, model.HeadSize, model.HeadCount);
         Gemm = _arena.Take<byte>(GemmPlanCache.WorkspaceBytes);
         Lanes = [.. laneLengths.Select(l => new CudaLane(l, _arena.Take<ushort>((long)l * model.HiddenSize), _arena.Take<ushort>((long)l * model.KeyWidth), _arena.Take<ushort>((long)l * model.KeyWidth)))];

@@ -79,7 +79,6 @@ public sealed class DenseAttendKernel
             WorkCount = runs.Count,
             RowFirst = runs.First,
             Position = inputs.Position,
-            Slot = inputs.Slot,
             PageTable = pageTable,
             Pages = pages,
             Partial = workspace.Partial,
@@ -117,11 +116,10 @@ public sealed class DenseAttendKernel
     private struct Arguments
     {
         public DevicePtr<ushort> Qkv;
-        public DevicePtr<int> Work;
+        public DevicePtr<WorkItem> Work;
         public DevicePtr<int> WorkCount;
         public DevicePtr<int> RowFirst;
         public DevicePtr<int> Position;
-        public DevicePtr<int> Slot;
         public DevicePtr<uint> PageTable;
         public DevicePtr<byte> Pages;
         public DevicePtr<float> Partial;

@@ -1,9 +1,9 @@
 // dense_attend — one query per listed row against every cached token of its slot, in runs as dense_runs.cuh cuts them
 //   o[b,h] = softmax(q[b,h] . K[t,h/G] / sqrt(DH)) V[t,h/G]   over t <= position[b],  G = HQ / HK <= 8
 // in   qkv        [B, STRIDE]     bf16   queries [HQ, DH] after rope; the rest is not read
-//      work       [WORK]          i32x2  (row, run), written by plan_step: of every row or of some, whose row_first is not -1; results of the others
+//      work       [WORK]          i32x4  (row, run, length, slot), written by plan_step: of every row or of some, whose row_first is not -1; results of the others
 //                                        are left alone. work_count, row_first likewise
-//      position, slot [B]         i32
+//      position   [B]             i32
 //      page_table [SLOTS, MAXP]   u32    page offsets in 4-KiB units; 0 = no page
 //      pages                      bytes  K then V per layer, [64, HK, DH] bf16 each, rows 16-byte aligned; KV_INT8: as head_codes.cuh says
 // out  o          [B, HQ, DH]     bf16   rows of one run by dense_attend, the others by merge_runs, which follows it
@@ -24,11 +24,10 @@
 
 struct Args {
     const u16* qkv;
-    const int2* work;
+    const int4* work;
     const int* work_count;
     const int* row_first;
     const int* position;
-    const int* slot;
     const u32* page_table;
     const u8* pages;
     float* partial;
@@ -46,7 +45,6 @@ CHECK_FIELD(Args, work);
 CHECK_FIELD(Args, work_count);
 CHECK_FIELD(Args, row_first);
 CHECK_FIELD(Args, position);
-CHECK_FIELD(Args, slot);
 CHECK_FIELD(Args, page_table);
 CHECK_FIELD(Args, pages);
 CHECK_FIELD(Args, partial);

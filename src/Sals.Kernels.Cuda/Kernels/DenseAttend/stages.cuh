@@ -81,12 +81,12 @@ struct Stages {
             return;
         Task task = {-1, 0, 0, 0};
         if (item < items) {
-            int2 work = args.work[item / HK];
-            int length = args.position[work.x] + 1, run = run_tokens(length), start = work.y * run, tokens = min(length - start, run);
+            int4 work = args.work[item / HK];
+            int length = work.z, run = run_tokens(length), start = work.y * run, tokens = min(length - start, run);
             int count = tokens / SHORTEST_RUN * PAGE_SIZE + min(max(tokens % SHORTEST_RUN - lane * PAGE_SIZE, 0), PAGE_SIZE);
             bool last = start + tokens == length && (tokens - 1) / PAGE_SIZE % WARPS == lane;
             task.item = item;
-            task.table = args.slot[work.x] * MAXP + start / PAGE_SIZE + lane;
+            task.table = work.w * MAXP + start / PAGE_SIZE + lane;
             task.page = count > 0 ? args.page_table[task.table] : 0;
             task.tokens = (u32)count | (u32)last << 30 | (u32)(length <= run) << 31;
         }

@@ -8,8 +8,9 @@
 // io   length     [SLOTS + 1] i32  entry SLOTS stays 0
 //      counts     [SLOTS, V] u16  times each id was an input after the prompt, of slots whose penalties ask for it; saturates
 // out  token, position, slot [B]  i32
-//      runs, exact_runs, items  entries [WORK] i32x2, row by row, count [1], first [B] i32: index of the row's first entry, -1 without one
-// grid (1)  block 256  smem 2 KB
+//      runs, exact_runs, items  entries [WORK] i32x4, row by row: (b, piece, length, slot); count [1], first [B] i32: index of the row's first entry, -1
+//                               without one
+// grid (1)  block 256  smem 4 KB
 // math integers
 // cost latency only
 // defs SLOTS, V; those of LatentShape for a compressed cache · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
@@ -21,9 +22,10 @@
 #endif
 
 struct WorkList {
-    int2* entries;
+    int4* entries;
     int* count;
     int* first;
+    int room;  // entries at most
 };
 
 struct Args {
@@ -54,10 +56,11 @@ CHECK_FIELD(Args, exact_runs);
 CHECK_FIELD(Args, items);
 CHECK_FIELD(Args, row_count);
 
-// Entries (row, 0 .. count - 1) of every row, row by row. Called by the whole block; thread b brings the count of row b, 0 past the last row.
-__device__ __forceinline__ void write_list(int count, int rows, const WorkList& list) {
+// An entry for each piece of every row, row by row. Called by the whole block; thread b brings the count of row b, 0 past the last row, its length and slot.
+__device__ __forceinline__ void write_list(int count, int length, int slot, int rows, const WorkList& list) {
     __shared__ int warp_total[8];
-    __shared__ int first_of[256], count_of[256];
+    __shared__ int first_of[256];
+    __shared__ int4 row_of[256];  // count, length, slot
     int b = threadIdx.x, lane = b & 31, warp = b >> 5;
 
     // exclusive prefix sum: first within the warp, then over the warps
@@ -81,24 +84,26 @@ __device__ __forceinline__ void write_list(int count, int rows, const WorkList& 
     }
 
     first_of[b] = first;
-    count_of[b] = count;
+    row_of[b] = make_int4(count, length, slot, 0);
     if (b < rows)
         list.first[b] = count > 0 ? first : -1;
     if (b == 0)
         *list.count = total;
     __syncthreads();
     for (int row = warp; row < rows; row += 8) {
-        for (int i = lane; i < count_of[row]; i += 32)
-            list.entries[first_of[row] + i] = make_int2(row, i);
+        int4 of = row_of[row];
+        for (int i = lane; i < of.x; i += 32)
+            list.entries[first_of[row] + i] = make_int4(row, i, of.y, of.z);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constant__ Args args) {
     int b = threadIdx.x;
-    int length = 0;
+    int length = 0, slot = SLOTS;
     if (b < args.row_count) {
         int4 row = args.rows[b];
-        int slot = row.x, position = args.length[slot];
+        slot = row.x;
+        int position = args.length[slot];
         int token = row.y >= 0 ? row.y : args.last_token[slot];
         args.token[b] = token;
         args.position[b] = position;
@@ -115,11 +120,11 @@ extern "C" __global__ void __launch_bounds__(256) plan_step(const __grid_constan
     }
 
     int runs = length > 0 ? run_count(length) : 0;
-    write_list(runs, args.row_count, args.runs);
+    write_list(runs, length, slot, args.row_count, args.runs);
 #ifdef SINK
     __syncthreads();
-    write_list(latent_pages(length) == 0 ? runs : 0, args.row_count, args.exact_runs);
+    write_list(latent_pages(length) == 0 ? runs : 0, length, slot, args.row_count, args.exact_runs);
     __syncthreads();
-    write_list(attend_items(length), args.row_count, args.items);
+    write_list(attend_items(length), length, slot, args.row_count, args.items);
 #endif
 }

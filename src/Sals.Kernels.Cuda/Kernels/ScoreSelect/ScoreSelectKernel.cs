@@ -50,7 +50,7 @@ public sealed class ScoreSelectKernel
         long layerOffset,
         in DeviceBasis basis,
         Workspace workspace,
-        DevicePtr<int> selected,
+        DevicePtr<SelectedToken> selected,
         int rows,
         DevicePtr<float> bandQueries = default,
         DevicePtr<float> bandBiases = default)
@@ -143,7 +143,7 @@ public sealed class ScoreSelectKernel
         public DevicePtr<uint> Counts;
         public DevicePtr<uint> Listed;
         public DevicePtr<ulong> Launches;
-        public DevicePtr<int> Selected;
+        public DevicePtr<SelectedToken> Selected;
         public long LayerOffset;
         public int QkvStride;
         public int Rows;

@@ -7,7 +7,7 @@
 //      pages                       bytes  latent page: score plane [64, RS] of the layer at layer_offset, int8 or bf16
 //      band_queries [B, BANDS, RS], band_biases [B, BANDS] f32   instead of the scoring query where BANDS > 0, see band_queries
 //      scale, mean, variance [RS]  f32    value of code 1 (int8 only), calibrated mean and variance of the coordinates
-// out  selected   [B, YMAX]        i32    positions, ascending
+// out  selected   [B, YMAX]        i32x2  (position, latent page), ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
 //      bins       [B, MAXP * 2, 8] u32    bin of each score, 0 for sinks; of 32 tokens bit 0 of the bins, bit 1, .., bit 6, nothing
 //      mask       [B, MAXP * 2]    u32    only for blocks with more tokens than their shared memory has bits for
@@ -46,7 +46,7 @@ struct Args {
     u32* counts;
     u32* listed;
     u64* launches;
-    int* selected;
+    uint2* selected;
     i64 layer_offset;
     int qkv_stride;
     int rows;

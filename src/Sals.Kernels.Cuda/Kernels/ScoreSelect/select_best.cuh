@@ -183,8 +183,11 @@ __device__ __forceinline__ void mark_candidates(Shared& shared, const Part& part
     __syncthreads();
 }
 
-// Writes the marked positions, ascending. A warp takes 32 words at a time and counts those before them by itself.
-__device__ __forceinline__ void emit(const u32* mask, int unit, int words, int* selected) {
+__device__ __forceinline__ u32 page_of(const u32* pages, int unit, int units) { return unit < units ? pages[unit * UNIT / PAGE_SIZE] : 0; }
+
+// Writes the marked positions, ascending, each with its page. A warp takes 32 words at a time and counts those before them by itself.
+// pages: of the row; page: that of the thread's first word
+__device__ __forceinline__ void emit(const u32* mask, int unit, int words, const u32* pages, u32 page, uint2* selected) {
     int lane = threadIdx.x & 31, counted = 0, at = 0;
 #pragma unroll 1
     for (int base = threadIdx.x - lane; base < words; base += THREADS) {
@@ -199,9 +202,11 @@ __device__ __forceinline__ void emit(const u32* mask, int unit, int words, int* 
                 sum += below;
         }
 
-        int* to = selected + __reduce_add_sync(FULL_MASK, counted) + sum - own;
+        uint2* to = selected + __reduce_add_sync(FULL_MASK, counted) + sum - own;
+        if (base >= THREADS)
+            page = page_of(pages, unit + base + lane, unit + words);
         for (; bits; bits &= bits - 1)
-            *to++ = (unit + base + lane) * UNIT + __ffs(bits) - 1;
+            *to++ = make_uint2((unit + base + lane) * UNIT + __ffs(bits) - 1, page);
     }
 }
 
@@ -247,6 +252,8 @@ __device__ __forceinline__ void list_best(const Args& args, Shared& shared, cons
     int k = critical_count(part.length), listed = few ? scored.count : alone ? 0 : part.blocks;
     u32 launch = shared.launch;
     const u32* list = list_of(args, part);
+    const u32* pages = args.table + (i64)part.slot * MAXP;
+    u32 page = page_of(pages, part.first + (int)threadIdx.x, part.end);  // long before it is needed
 #pragma unroll 1
     for (int i = threadIdx.x; i < listed; i += THREADS) {
         int token;
@@ -276,6 +283,6 @@ __device__ __forceinline__ void list_best(const Args& args, Shared& shared, cons
         mark_by_rank(args.keys + (i64)part.row * (MAXP * PAGE_SIZE), part, k, scored.mask, shared);
     }
 
-    emit(scored.mask, part.first, part.end - part.first,
+    emit(scored.mask, part.first, part.end - part.first, pages, page,
          args.selected + (i64)part.row * YMAX + scored.above_before + shared.before_selected);
 }

@@ -1,7 +1,7 @@
 namespace Sals.Kernels.Cuda.Kernels.Shared;
 
 /// <summary>
-/// Items of a row's attention in a compressed layer, as <c>attend_items.cuh</c> counts them on the device: runs of 4 exact pages (sinks and window), then
+/// Items of a row's attention in a compressed layer, as <c>attend_items.cuh</c> counts them on the device: runs of 2 exact pages (sinks and window), then
 /// tiles of 64 selected tokens. A row that has no latent page has none: dense_attend takes it, by <see cref="DenseRuns"/>.
 /// </summary>
 public static class AttendItems
@@ -10,7 +10,7 @@ public static class AttendItems
     private const int Page = 64;
 
     /// <summary>Tokens of a run of exact pages.</summary>
-    public const int Run = 4 * Page;
+    public const int Run = 2 * Page;
 
     /// <summary>Selected tokens of a tile.</summary>
     public const int Tile = 64;

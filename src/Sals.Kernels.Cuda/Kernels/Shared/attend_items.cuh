@@ -3,7 +3,7 @@
 #pragma once
 #include "timeline.cuh"
 
-#define ATTEND_RUN_PAGES 4  // exact pages of a run
+#define ATTEND_RUN_PAGES 2  // exact pages of a run
 #define ATTEND_TILE 64      // selected tokens of a tile
 
 // Pages read exactly: page 0 as far as the sinks go, then the window's.

@@ -17,7 +17,7 @@ public sealed class SparseAttendKernel
     // a step of so few rows has hardly more tiles than there are multiprocessors: the time of one counts
     private const int FewRows = 2;
     private const int Tasks = 16;
-    private const int TaskBytes = 28;
+    private const int TaskBytes = 32;
     private const int MergeThreads = 128;
     private const int Merged = 16;
 
@@ -66,7 +66,7 @@ public sealed class SparseAttendKernel
     /// <param name="pages">Cache arena.</param>
     /// <param name="hotOffset">Byte offset of the layer's K plane in a hot page.</param>
     /// <param name="latentOffset">Byte offset of the layer's score plane in a latent page.</param>
-    /// <param name="selected">[B, YMAX], positions ascending; read for rows that need scores only.</param>
+    /// <param name="selected">[B, YMAX], ascending; read for rows that need scores only.</param>
     /// <param name="basis">Of the layer.</param>
     /// <param name="workspace">For as many items as the list may hold.</param>
     /// <param name="o">[B, HQ, DH] bf16</param>
@@ -81,7 +81,7 @@ public sealed class SparseAttendKernel
         DevicePtr<byte> pages,
         long hotOffset,
         long latentOffset,
-        DevicePtr<int> selected,
+        DevicePtr<SelectedToken> selected,
         in DeviceBasis basis,
         Workspace workspace,
         DevicePtr<ushort> o,
@@ -95,7 +95,6 @@ public sealed class SparseAttendKernel
             WorkCount = inputs.Items.Count,
             RowFirst = inputs.Items.First,
             Position = inputs.Position,
-            Slot = inputs.Slot,
             HotTable = hotTable,
             LatentTable = latentTable,
             Pages = pages,
@@ -108,6 +107,7 @@ public sealed class SparseAttendKernel
             HotOffset = checked((uint)hotOffset),
             LatentOffset = checked((uint)latentOffset),
             QkvStride = stride,
+            WorkRoom = inputs.Items.Room,
             Scale = _scale,
             KeyScale = basis.KeyScale,
             RopeFactor = _ropeFactor,
@@ -135,15 +135,14 @@ public sealed class SparseAttendKernel
     private struct Arguments
     {
         public DevicePtr<ushort> Qkv;
-        public DevicePtr<int> Work;
+        public DevicePtr<WorkItem> Work;
         public DevicePtr<int> WorkCount;
         public DevicePtr<int> RowFirst;
         public DevicePtr<int> Position;
-        public DevicePtr<int> Slot;
         public DevicePtr<uint> HotTable;
         public DevicePtr<uint> LatentTable;
         public DevicePtr<byte> Pages;
-        public DevicePtr<int> Selected;
+        public DevicePtr<SelectedToken> Selected;
         public DevicePtr<byte> Basis;
         public DevicePtr<float> Bias;
         public DevicePtr<float> Partial;
@@ -152,6 +151,7 @@ public sealed class SparseAttendKernel
         public uint HotOffset;
         public uint LatentOffset;
         public int QkvStride;
+        public int WorkRoom;
         public float Scale;
         public float KeyScale;
         public float RopeFactor;

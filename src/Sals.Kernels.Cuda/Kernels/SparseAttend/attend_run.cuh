@@ -27,15 +27,17 @@ __device__ __forceinline__ void load_values(WholeValues& values, const u16* page
         load_whole(values, i, page + (i64)min(first + lane_token(i), count - 1) * (HK * DH));
 }
 
-// A run: each warp one page of exact keys and values, 16 tokens at a time.
+// A run: each warp half a page of exact keys and values, 16 tokens at a time.
 __device__ __forceinline__ void attend_run(const Args& args, const Task& task, int kv_head, float* parts) {
-    int warp = threadIdx.x >> 5 & 3, sinks = sink_count(task.length), nth = task.item * ATTEND_RUN_PAGES + warp;
+    int warp = threadIdx.x >> 5 & 3, begin = warp % 2 * (PAGE_SIZE / 2), sinks = sink_count(task.length),
+        nth = task.item * ATTEND_RUN_PAGES + warp / 2;
     int index = sinks > 0 ? (nth == 0 ? 0 : latent_pages(task.length) + nth - 1) : latent_pages(task.length) + nth;
     int count = sinks > 0 && nth == 0 ? sinks : min(max(task.length - index * PAGE_SIZE, 0), PAGE_SIZE);
     State state;
     clear(state);
-    if (count > 0) {
-        u32 id = args.hot_table[(i64)args.slot[task.row] * MAXP + index];
+    count = min(count, begin + PAGE_SIZE / 2);
+    if (begin < count) {
+        u32 id = args.hot_table[(i64)task.slot * MAXP + index];
         const u16* key_page = key_plane((u8*)args.pages, id, args.hot_offset) + kv_head * DH;
         const u16* value_page = key_page + PAGE_SIZE * HK * DH;
         Query query;
@@ -43,7 +45,7 @@ __device__ __forceinline__ void attend_run(const Args& args, const Task& task, i
         ExactKeys keys;
         WholeValues values;
 #pragma unroll 1
-        for (int first = 0; first < count; first += 16) {
+        for (int first = begin; first < count; first += 16) {
             // no further ahead: registers for three warpgroups a block are worth more
             load_keys(keys, key_page, first, count);
             load_values(values, value_page, first, count);

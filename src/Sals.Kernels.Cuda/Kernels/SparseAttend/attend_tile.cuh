@@ -9,9 +9,15 @@ struct Token {
 };
 
 // Tokens behind the tile's last repeat it, so that nothing else is read; they weigh nothing.
-__device__ __forceinline__ u32 find_position(const Args& args, const Task& task, int token) {
+__device__ __forceinline__ Token find_token(const Args& args, const Task& task, int token) {
     int nth = task.first + min(token, task.tokens - 1);
-    return needs_scores(task.length) ? args.selected[(i64)task.row * YMAX + nth] : sink_count(task.length) + nth;
+    if (needs_scores(task.length)) {
+        uint2 found = args.selected[(i64)task.row * YMAX + nth];
+        return {found.x, found.y};
+    }
+
+    u32 position = sink_count(task.length) + nth;
+    return {position, args.latent_table[(i64)task.slot * MAXP + position / PAGE_SIZE]};
 }
 
 // tokens: of the warp's sixteen

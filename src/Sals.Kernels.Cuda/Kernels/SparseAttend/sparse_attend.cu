@@ -2,11 +2,11 @@
 //   o[b,h] = softmax(q[b,h] . K[t,h/G] / sqrt(DH)) V[t,h/G]   over the sinks, the selected and the window of row b;
 //   K[t] = rope(U latent[t] + bias) and V[t] from its codes for selected t, else as hot pages hold them;  G = HQ / HK <= 8
 // in   qkv           [B, STRIDE]     bf16   queries [HQ, DH] after rope; the rest is not read
-//      work          [ITEMS]         i32x2  (row, item of attend_items.cuh), written by plan_step; work_count, row_first likewise
-//      position, slot [B]            i32
+//      work          [work_room]     i32x4  (row, item of attend_items.cuh, length, slot), written by plan_step; work_count, row_first likewise
+//      position      [B]             i32
 //      hot_table, latent_table [SLOTS + 1, MAXP]  u32  page offsets in 4-KiB units; 0 = no page
 //      pages                         bytes  PageLayout
-//      selected      [B, YMAX]       i32    positions ascending, of rows that need scores; other rows select sink_count + i
+//      selected      [B, YMAX]       i32x2  (position, latent page), ascending, of rows that need scores; other rows select sink_count + i
 //      basis         [HK, BASIS_BYTES]      image of U (BasisImage): for int8 latents times their scales and 1 / key_scale, a power of two
 //      bias          [D]             f32    what makes U latent a key: the mean, and for int8 latents what widening adds, in units of key_scale
 //      turns         [DH/2]          u64    by value: turns per position of each rotary pair, in units of 2^-64;  rope_factor: of cos and sin
@@ -27,15 +27,14 @@
 
 struct Args {
     const u16* qkv;
-    const int2* work;
+    const int4* work;
     const int* work_count;
     const int* row_first;
     const int* position;
-    const int* slot;
     const u32* hot_table;
     const u32* latent_table;
     const u8* pages;
-    const int* selected;
+    const uint2* selected;
     const u8* basis;
     const float* bias;
     float* partial;
@@ -44,6 +43,7 @@ struct Args {
     u32 hot_offset;
     u32 latent_offset;
     int qkv_stride;
+    int work_room;
     float scale;
     float key_scale;
     float rope_factor;
@@ -55,7 +55,6 @@ CHECK_FIELD(Args, work);
 CHECK_FIELD(Args, work_count);
 CHECK_FIELD(Args, row_first);
 CHECK_FIELD(Args, position);
-CHECK_FIELD(Args, slot);
 CHECK_FIELD(Args, hot_table);
 CHECK_FIELD(Args, latent_table);
 CHECK_FIELD(Args, pages);
@@ -68,6 +67,7 @@ CHECK_FIELD(Args, o);
 CHECK_FIELD(Args, hot_offset);
 CHECK_FIELD(Args, latent_offset);
 CHECK_FIELD(Args, qkv_stride);
+CHECK_FIELD(Args, work_room);
 CHECK_FIELD(Args, scale);
 CHECK_FIELD(Args, key_scale);
 CHECK_FIELD(Args, rope_factor);
@@ -75,7 +75,7 @@ CHECK_FIELD(Args, turns);
 
 constexpr int G = HQ / HK;
 static_assert(HQ % HK == 0 && G <= 8, "at most 8 query heads share a KV head");
-static_assert(PAGE_SIZE == ATTEND_TILE && ATTEND_RUN_PAGES == 4, "a warp takes 16 tokens of a tile, and one page of a run");
+static_assert(PAGE_SIZE == ATTEND_TILE && ATTEND_RUN_PAGES == 2, "a warp takes 16 tokens of a tile, and half a page of a run");
 constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
 
 // parts of four warps: [4, G, 8] pieces of LANE_CHANNELS numbers, 4 apart from each other so that eight lanes store to different banks; then (m, l)
@@ -84,7 +84,7 @@ constexpr int PARTS_BYTES = 4 * G * (8 * PIECE * 4 + 8);
 
 // one item of the block's KV head
 struct Task {
-    int entry, row, item, length;
+    int entry, row, item, length, slot;
     int first;   // of the selected tokens of a tile
     int tokens;  // of a tile
     bool alone;  // all of its row
@@ -104,7 +104,7 @@ constexpr int FEW_GROUPS = 2, MOST_GROUPS = 2;
 constexpr int HELD_BYTES = BASIS_FITS ? BASIS_BYTES : 0;
 constexpr int FITTING = (MOST_SHARED - HELD_BYTES) / GROUP_BYTES;
 constexpr int fitting_groups(int groups) { return FITTING < groups ? FITTING : groups; }
-static_assert(sizeof(Task) == 28, "the launcher's arithmetic");
+static_assert(sizeof(Task) == 32, "the launcher's arithmetic");
 static_assert(FITTING >= 1, "a warpgroup's latents fit in shared memory");
 
 struct Common {
@@ -128,7 +128,6 @@ __device__ __forceinline__ void attend(const Args& args) {
     Task* tasks = (Task*)(own + RING_BYTES + TASKS * ATTEND_TILE * sizeof(Token));
     float* parts = (float*)(tasks + TASKS);
     release_successor();
-    int entries = *args.work_count;
     prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
     for (int i = threadIdx.x; i < DH / 2; i += THREADS)
         common.turns[i] = args.turns[i];
@@ -138,20 +137,20 @@ __device__ __forceinline__ void attend(const Args& args) {
     auto look_up = [&](int first) {
         int lane = threadIdx.x & 31;
         int entry = first + lane * slots;
-        bool some = lane < TASKS && entry < entries;
-        Task task;
-        if (some) {
-            int2 work = args.work[entry];
-            int length = args.position[work.x] + 1, before = (work.y - exact_runs(length)) * ATTEND_TILE;
-            task = {entry, work.x, work.y, length, before, min(ATTEND_TILE, selected_count(length) - before), attend_items(length) == 1};
-        }
+        bool some = lane < TASKS && entry < args.work_room;
+        // read whether or not there is such an entry: nothing waits for the count, which is read each time since no register is free for it
+        int4 work = some ? args.work[entry] : make_int4(0, 0, 0, 0);
+        some = some && entry < *args.work_count;
+        int length = work.z, before = (work.y - exact_runs(length)) * ATTEND_TILE;
+        Task task = {
+            entry, work.x, work.y, length, work.w, before, min(ATTEND_TILE, selected_count(length) - before), attend_items(length) == 1};
 
         tiles = __ballot_sync(FULL_MASK, some && task.first >= 0), runs = __ballot_sync(FULL_MASK, some) & ~tiles;
         if (warp == 0 && some)
             tasks[lane] = task;
     };
     look_up(slot);
-    bool wants_basis = __syncthreads_or(tiles != 0 || slot + TASKS * slots < entries), ready = false;
+    bool wants_basis = __syncthreads_or(tiles != 0 || slot + TASKS * slots < *args.work_count), ready = false;
     if (BASIS_FITS && wants_basis)
         fetch_basis<THREADS>(basis, args.basis, kv_head);
     commit_copies();
@@ -166,14 +165,7 @@ __device__ __forceinline__ void attend(const Args& args) {
             for (int i = 0; i < EACH; i++) {
                 int at = begin + i * 128;
                 if (tiles >> (at / ATTEND_TILE) & 1)
-                    token[i].position = find_position(args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
-            }
-
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                int at = begin + i * 128;
-                if (tiles >> (at / ATTEND_TILE) & 1)
-                    token[i].page = args.latent_table[(i64)args.slot[tasks[at / ATTEND_TILE].row] * MAXP + token[i].position / PAGE_SIZE];
+                    token[i] = find_token(args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
             }
 
 #pragma unroll
@@ -223,7 +215,7 @@ __device__ __forceinline__ void attend(const Args& args) {
 
         wait_copies<0>();
         first += TASKS * slots;
-        if (first >= entries)
+        if (first >= *args.work_count)
             break;
         sync_group(group);  // the tasks before have been read
         look_up(first);
