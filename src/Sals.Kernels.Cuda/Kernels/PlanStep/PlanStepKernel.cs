@@ -34,7 +34,7 @@ public sealed class PlanStepKernel(KernelModule module)
 
     private readonly Kernel _kernel = module.Get("plan_step");
 
-    /// <param name="latent">Of a compressed cache, whose attend list is written too; null = dense.</param>
+    /// <param name="latent">Of a compressed cache, of which the lists of exact runs and of items are written too; null = dense.</param>
     public static KernelProgram Program(int slots, int vocabulary, LatentShape? latent = null) =>
         KernelProgram.Create<Arguments>("plan_step.cu", [("SLOTS", slots), ("V", vocabulary), .. latent?.Defines() ?? []]);
 

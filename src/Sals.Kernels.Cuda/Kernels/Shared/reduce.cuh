@@ -29,16 +29,3 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
         total += scratch[w];
     return total;
 }
-
-template <int WARPS>
-__device__ __forceinline__ float block_max(float value, float* scratch) {
-    value = warp_max(value);
-    if ((threadIdx.x & 31) == 0)
-        scratch[threadIdx.x >> 5] = value;
-    __syncthreads();
-    float best = scratch[0];
-#pragma unroll
-    for (int w = 1; w < WARPS; w++)
-        best = fmaxf(best, scratch[w]);
-    return best;
-}
