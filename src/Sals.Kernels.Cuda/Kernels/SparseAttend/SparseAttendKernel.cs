@@ -60,7 +60,7 @@ public sealed class SparseAttendKernel
 
     /// <param name="qkv">[B, <paramref name="stride"/>] bf16, queries [HQ, DH] after rope first.</param>
     /// <param name="stride">Elements of a row of <paramref name="qkv"/>, a multiple of 8.</param>
-    /// <param name="inputs">As plan_step left them: position, slot and items.</param>
+    /// <param name="inputs">As plan_step left them: position and items.</param>
     /// <param name="hotTable">[SLOTS + 1, MAXP]</param>
     /// <param name="latentTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
