@@ -168,21 +168,8 @@ public static class LatentBasisFile
 
     /// <summary>The leading vectors of each group, [R, D], where the spec has their coordinates.</summary>
     /// <param name="share">Vectors of each group in the file.</param>
-    private static float[] ReadBlocks(SafetensorsFile file, string name, int share, LatentSpec spec, int width)
-    {
-        var block = width / spec.BasisGroups;
-        var vectors = new float[spec.Rank * width];
-        for (var group = 0; group < spec.BasisGroups; group++)
-        {
-            var own = Values(file, name, group * share, spec.GroupRank, block);
-            for (var n = 0; n < spec.GroupRank; n++)
-            {
-                own.AsSpan(n * block, block).CopyTo(vectors.AsSpan((spec.Coordinate(group, n) * width) + (group * block)));
-            }
-        }
-
-        return vectors;
-    }
+    private static float[] ReadBlocks(SafetensorsFile file, string name, int share, LatentSpec spec, int width) =>
+        spec.JoinGroups(width, group => Values(file, name, group * share, spec.GroupRank, width / spec.BasisGroups));
 
     private static float[] Row(SafetensorsFile file, string name, int columns) => Values(file, name, 0, 1, columns);
 

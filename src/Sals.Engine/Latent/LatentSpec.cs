@@ -107,6 +107,25 @@ public sealed record LatentSpec
         return nth < scored ? (group * scored) + nth : ScoreRank + (group * (GroupRank - scored)) + nth - scored;
     }
 
+    /// <summary>The joint matrix [R, D] of the groups' own: rows where <see cref="Coordinate"/> says, 0 outside a group's channels.</summary>
+    /// <param name="width">D</param>
+    /// <param name="own">Of group g, [R / N, D / N], the leading coordinate first; called for g = 0 .. N - 1 in order.</param>
+    public float[] JoinGroups(int width, Func<int, float[]> own)
+    {
+        var block = width / BasisGroups;
+        var joint = new float[Rank * width];
+        for (var group = 0; group < BasisGroups; group++)
+        {
+            var rows = own(group);
+            for (var n = 0; n < GroupRank; n++)
+            {
+                rows.AsSpan(n * block, block).CopyTo(joint.AsSpan((Coordinate(group, n) * width) + (group * block)));
+            }
+        }
+
+        return joint;
+    }
+
     /// <summary>R of a compressed layer.</summary>
     public int RankOf(int layer) => LayerRanks.Length == 0 ? Rank : LayerRanks[Array.IndexOf(SparseLayers, layer)];
 

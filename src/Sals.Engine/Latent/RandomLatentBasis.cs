@@ -21,17 +21,7 @@ public static class RandomLatentBasis
 
     private static LatentBasisLayer Layer(LatentSpec spec, int width, Random random)
     {
-        var vectors = new float[spec.Rank * width];
-        var block = width / spec.BasisGroups;
-        for (var group = 0; group < spec.BasisGroups; group++)
-        {
-            var own = Orthonormal(spec.GroupRank, block, random);
-            for (var n = 0; n < spec.GroupRank; n++)
-            {
-                own.AsSpan(n * block, block).CopyTo(vectors.AsSpan((spec.Coordinate(group, n) * width) + (group * block)));
-            }
-        }
-
+        var vectors = spec.JoinGroups(width, _ => Orthonormal(spec.GroupRank, width / spec.BasisGroups, random));
         var mean = spec.Centred ? Enumerable.Range(0, width).Select(_ => 0.1f * (random.NextSingle() - 0.5f)).ToArray() : new float[width];
         return new LatentBasisLayer(vectors, mean, [.. Enumerable.Repeat(1f, spec.Rank)], new float[spec.Rank]);
     }
