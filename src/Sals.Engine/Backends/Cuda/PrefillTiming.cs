@@ -12,8 +12,7 @@ internal static class PrefillTiming
     /// <param name="chunk">Tokens that go through a layer together.</param>
     public static PrefillCost Measure(CudaForward forward, CudaStream stream, int length, int chunk)
     {
-        using var start = new CudaEvent(timing: true);
-        using var end = new CudaEvent(timing: true);
+        using var timer = new DeviceTimer(stream);
         var layer = new double[Sizes];
         for (var i = 0; i < Sizes; i++)
         {
@@ -27,21 +26,11 @@ internal static class PrefillTiming
         var perPair = far > 0 ? (Time(() => forward.RunLayerForTiming(far, count)) - layer[^1]) / ((double)count * far) : 0;
         return new PrefillCost(chunk, layer, Math.Max(1e-12, perPair), Time(() => forward.SampleFinals(1, 0, 1)));
 
+        // the faster of two runs, after one that makes cuBLASLt's layouts
         double Time(Action run)
         {
-            var best = double.MaxValue;
-            for (var i = 0; i < 3; i++)
-            {
-                start.Record(stream);
-                run();
-                end.Record(stream);
-                end.Wait();
-
-                // the first run makes cuBLASLt's layouts
-                best = i == 0 ? best : Math.Min(best, end.MillisecondsSince(start));
-            }
-
-            return best;
+            timer.Once(run);
+            return Math.Min(timer.Once(run), timer.Once(run));
         }
     }
 }

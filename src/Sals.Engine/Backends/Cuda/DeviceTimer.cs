@@ -1,6 +1,6 @@
 using Sals.Kernels.Cuda.Runtime;
 
-namespace Sals.Engine.Backends.Cuda.Benchmarks;
+namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>Device time of work on a stream, by events.</summary>
 internal sealed class DeviceTimer(CudaStream stream) : IDisposable
