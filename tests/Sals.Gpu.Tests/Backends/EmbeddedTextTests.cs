@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Sals.Engine.Backends;
 using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Backends.Cuda;
@@ -50,13 +49,7 @@ public class EmbeddedTextTests
         return ModelFolder.Open(folder);
     }
 
-    private static List<(int[] Prompt, int[] Greedy)> Golden()
-    {
-        using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(GoldenTextTests.Root(), "tests", "golden", "sals-tiny", "golden.json")));
-        return [.. golden.RootElement.GetProperty("prompts").EnumerateArray().Select(p => (Ids(p, "ids"), Ids(p, "greedy_ids")))];
-
-        static int[] Ids(JsonElement prompt, string name) => [.. prompt.GetProperty(name).EnumerateArray().Select(e => e.GetInt32())];
-    }
+    private static List<(int[] Prompt, int[] Greedy)> Golden() => GoldenTextTests.Prompts(Path.Combine(GoldenTextTests.Root(), "tests", "golden", "sals-tiny"));
 
     /// <param name="golden">The tokens to follow; null = the CPU's own, <see cref="Count"/> of them.</param>
     private static void Follow(ModelWeights weights, LatentSpec spec, LatentBasis? basis, int[] prompt, int[]? golden)

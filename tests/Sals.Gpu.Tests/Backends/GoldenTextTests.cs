@@ -31,15 +31,12 @@ public class GoldenTextTests
         var length = Math.Min(256, model.Config.MaxModelLength);
         var spec = LatentSpec.Dense(model.Config.LayerCount);
         using var backend = new CudaBackend(model.Weights, new CudaBackendOptions { Slots = 4, MaxModelLength = length, CacheBytes = 256L << 20, Spec = spec });
-        using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         var sampling = new SamplingOptions { Temperature = 0, LogProbabilities = Top };
         int tokens = 0, ties = 0;
         double worst = 0, rounding = 0, widest = 0;
         List<(int Index, int Found, int Golden, double Gap)> differing = [];
-        foreach (var prompt in golden.RootElement.GetProperty("prompts").EnumerateArray())
+        foreach (var (ids, greedy) in Prompts(folder))
         {
-            var ids = prompt.GetProperty("ids").EnumerateArray().Select(e => e.GetInt32()).ToArray();
-            var greedy = prompt.GetProperty("greedy_ids").EnumerateArray().Select(e => e.GetInt32()).ToArray();
             var exact = LogProbabilities(model.Weights, length, ids, greedy);
             var rounded = LogProbabilities(Bf16Weights.Of(model.Weights), length, ids, greedy);
             rounding = Math.Max(rounding, exact.Zip(rounded).Max(p => p.First.Zip(p.Second).Max(v => Math.Abs(v.First - v.Second))));
@@ -102,6 +99,15 @@ public class GoldenTextTests
                 return logits.Select(l => l - total).ToArray();
             }),
         ];
+    }
+
+    /// <summary>Prompts of a folder's golden.json, and the tokens that transformers went on with.</summary>
+    internal static List<(int[] Prompt, int[] Greedy)> Prompts(string folder)
+    {
+        using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
+        return [.. golden.RootElement.GetProperty("prompts").EnumerateArray().Select(p => (Ids(p, "ids"), Ids(p, "greedy_ids")))];
+
+        static int[] Ids(JsonElement prompt, string name) => [.. prompt.GetProperty(name).EnumerateArray().Select(e => e.GetInt32())];
     }
 
     /// <summary>Folder with tests/golden: SALS_ROOT, or the first above the working directory.</summary>
