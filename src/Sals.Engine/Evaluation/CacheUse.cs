@@ -34,7 +34,7 @@ public sealed record CacheUse
     /// <summary>The same arithmetic without compression: what the dense cache holds for these lengths.</summary>
     public required double DenseBytesPerToken { get; init; }
 
-    /// <summary>Bytes of a latent token of one compressed layer over those of an exact one; 1 when nothing is compressed.</summary>
+    /// <inheritdoc cref="PageLayout.LayerRatio"/>
     public required double LayerRatio { get; init; }
 
     /// <summary><see cref="LayerRatio"/> with latents and exact values in 16 bits each, as the paper counts.</summary>
@@ -97,8 +97,8 @@ public sealed record CacheUse
             MeasuredBytesPerToken = measured / (double)tokens,
             ExpectedBytesPerToken = expected / (double)tokens,
             DenseBytesPerToken = exact / (double)tokens,
-            LayerRatio = RatioOf(layout),
-            LayerRatio16 = RatioOf(layout16),
+            LayerRatio = layout.LayerRatio,
+            LayerRatio16 = layout16.LayerRatio,
             AccessRatio = ((Accessed(traces, layout) * spec.SparseLayers.Length) + (layout.DenseLayerBytes / (2.0 * layout.ExactPlaneBytes) * spec.DenseLayers.Length)) / model.LayerCount,
             LayerAccessRatio16 = spec.IsDense ? 1 : Accessed(traces, layout16),
             Unused = !spec.IsDense && sparse == 0,
@@ -123,6 +123,4 @@ public sealed record CacheUse
 
         return dense > 0 ? read / dense : 1;
     }
-
-    private static double RatioOf(PageLayout layout) => layout.Spec.IsDense ? 1 : layout.MeanLatentLayerBytes / (2.0 * layout.ExactPlaneBytes);
 }

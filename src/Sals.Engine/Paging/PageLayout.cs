@@ -92,7 +92,6 @@ public sealed class PageLayout
     /// <summary>D.</summary>
     public int KeyWidth { get; }
 
-
     /// <summary>DH.</summary>
     public int HeadSize { get; }
 
@@ -125,6 +124,12 @@ public sealed class PageLayout
 
     /// <summary>Bytes of one layer in a latent page, mean over the compressed layers; 0 when there are none.</summary>
     public double MeanLatentLayerBytes { get; }
+
+    /// <summary>Bytes of a latent token over those of an exact one, mean over the compressed layers; 1 when there are none.</summary>
+    public double LayerRatio => Spec.IsDense ? 1 : MeanLatentLayerBytes / (2.0 * ExactPlaneBytes);
+
+    /// <summary>The same over all layers, dense ones included: the limit that long sequences approach.</summary>
+    public double ModelRatio => (double)(DensePageBytes + LatentPageBytes) / ExactPageBytes;
 
     /// <summary>Bytes of the plane [P, RS] of leading latent coordinates, all that scoring reads.</summary>
     public int ScorePlaneBytes { get; }

@@ -119,7 +119,7 @@ public static class EngineBench
         var rows = Math.Max(1.0, stats.DecodeRows);
         return new CacheFigure(
             info.Spec.Describe(), exact, (layout.DensePageBytes + layout.LatentPageBytes) / PageLayout.PageSize,
-            info.Spec.IsDense ? 1 : MemoryBudget.LayerRatio(layout), MemoryBudget.ModelRatio(layout),
+            layout.LayerRatio, layout.ModelRatio,
             stats.SparseRows / rows, stats.SparseLayerRows / (rows * info.LayerCount), stats.ScoredLayerRows, stats.Flushes);
     }
 

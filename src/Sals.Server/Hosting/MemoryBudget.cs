@@ -71,16 +71,10 @@ public static class MemoryBudget
         yield return string.Create(CultureInfo.InvariantCulture,
             $"Cache bytes per token: {PerToken(PoolKind.Hot):#,0} in the window and up to dense_below={layout.Spec.DenseBelow} ({sparse} layers, hot), {PerToken(PoolKind.Dense):#,0} always ({dense} layers, dense), {PerToken(PoolKind.Latent):#,0} compressed ({sparse} layers, latent)");
         yield return string.Create(CultureInfo.InvariantCulture,
-            $"Cache ratio: a compressed token takes {LayerRatio(layout):0.000} of an exact one in a compressed layer, {ModelRatio(layout):0.000} in the whole model");
+            $"Cache ratio: a compressed token takes {layout.LayerRatio:0.000} of an exact one in a compressed layer, {layout.ModelRatio:0.000} in the whole model");
 
         long PerToken(PoolKind kind) => layout.PageBytes(kind) / PageLayout.PageSize;
     }
-
-    /// <summary>Bytes of a compressed token over those of an exact one, one compressed layer.</summary>
-    public static double LayerRatio(PageLayout layout) => layout.MeanLatentLayerBytes / (2.0 * layout.ExactPlaneBytes);
-
-    /// <summary>The same over all layers, dense ones included: the limit that long sequences approach.</summary>
-    public static double ModelRatio(PageLayout layout) => (double)(layout.DensePageBytes + layout.LatentPageBytes) / layout.ExactPageBytes;
 
     public static string Bytes(long bytes) => bytes switch
     {
