@@ -19,7 +19,8 @@ public sealed class FakeBackend : IStepBackend
 
     private readonly Dictionary<int, int[]> _pages = [];
     private readonly Slot[] _slots;
-    private readonly Queue<(long Id, List<(int Slot, int Token)> Rows, double Prefill)> _outstanding = new();
+    private readonly int _sparseLayers;
+    private readonly Queue<(long Id, List<Sample> Rows, double Prefill)> _outstanding = new();
     private readonly Dictionary<(int Lane, int Offset), Cursor> _lanes = [];
     private long _submitted;
 
@@ -42,6 +43,7 @@ public sealed class FakeBackend : IStepBackend
         var hot = spec.IsDense ? 0 : 8192L;
         var latent = spec.IsDense ? 0 : 4096L;
         const long slab = 65536;
+        _sparseLayers = spec.SparseLayers.Length;
         _slots = [.. Enumerable.Range(0, slots).Select(_ => new Slot())];
         Info = new BackendInfo
         {
@@ -112,7 +114,7 @@ public sealed class FakeBackend : IStepBackend
             throw new InvalidOperationException("More steps in flight than the look-ahead allows.");
         }
 
-        var rows = new List<(int, int)>();
+        var rows = new List<Sample>();
         Prepare(plan);
         Array.ForEach(_slots, slot => slot.Allowed = null);
         foreach (var mask in plan.Masks.Items)
@@ -123,7 +125,7 @@ public sealed class FakeBackend : IStepBackend
 
         foreach (var row in plan.Decodes.Items)
         {
-            rows.Add((row.Slot, Decode(row)));
+            rows.Add(Decode(row));
         }
 
         foreach (ref readonly var slice in plan.Prefills.Items)
@@ -151,6 +153,7 @@ public sealed class FakeBackend : IStepBackend
             result.Tokens[i] = rows[i].Token;
             result.LogProbabilities[i] = -rows[i].Token / 1000f;
             result.TargetLogProbabilities[i] = -1;
+            CountLayers(rows[i].Length, result, i);
             for (var top = 0; top < StepResult.MaxTop; top++)
             {
                 result.TopIds[i * StepResult.MaxTop + top] = (rows[i].Token + top) % 1000;
@@ -205,7 +208,18 @@ public sealed class FakeBackend : IStepBackend
         }
     }
 
-    private int Decode(DecodeRow row)
+    /// <summary>What a backend whose compressed layers all select the same number of tokens reports.</summary>
+    /// <param name="length">Of a decode row, its own token included; 0 = a row of a prefill.</param>
+    private void CountLayers(int length, StepResult result, int row)
+    {
+        var spec = Info.Spec;
+        var layers = CacheTimeline.LatentPages(length, spec) > 0 ? _sparseLayers : 0;
+        result.SparseLayers[row] = layers;
+        result.ScoredLayers[row] = CacheTimeline.CandidateCount(length, spec) > spec.LeastCount(length) ? layers : 0;
+        result.SelectedTokens[row] = layers * CacheTimeline.SelectedCount(length, spec);
+    }
+
+    private Sample Decode(DecodeRow row)
     {
         var slot = _slots[row.Slot];
         Require(slot.Length > 0, $"decode row of slot {row.Slot} before its prompt");
@@ -213,11 +227,11 @@ public sealed class FakeBackend : IStepBackend
         var input = row.ForcedToken >= 0 ? row.ForcedToken : slot.Last;
         Write(slot, slot.Length, slot.Length + 1, input, slot.Length % P == 0);
         slot.Length++;
-        slot.Last = Sample(slot);
-        return slot.Last;
+        slot.Last = NextToken(slot);
+        return new Sample(row.Slot, slot.Last, slot.Length);
     }
 
-    private void Prefill(in PrefillSlice slice, List<(int Slot, int Token)> rows)
+    private void Prefill(in PrefillSlice slice, List<Sample> rows)
     {
         var key = (slice.Lane, slice.LaneOffset);
         Require(slice.LaneOffset + slice.PromptLength <= Info.LaneLengths[slice.Lane], $"a prompt longer than its lane");
@@ -261,11 +275,11 @@ public sealed class FakeBackend : IStepBackend
             _slots[number].Length = slice.PromptLength;
             _slots[number].PromptLength = slice.PromptLength;
             _slots[number].Last = NextAllowed(Script?.Invoke(0) ?? Expected(prompt, [], _slots[number].Sampling), _slots[number].Allowed);
-            rows.Add((number, _slots[number].Last));
+            rows.Add(new Sample(number, _slots[number].Last, 0));
         }
     }
 
-    private int Sample(Slot slot)
+    private int NextToken(Slot slot)
     {
         var hash = HashOf(slot, slot.Length, Begin(slot.Sampling));
         return NextAllowed(Script?.Invoke(slot.Length - slot.PromptLength) ?? (int)(hash % 1000), slot.Allowed);
@@ -358,6 +372,9 @@ public sealed class FakeBackend : IStepBackend
 
         return page;
     }
+
+    /// <param name="Length">Tokens a decode row saw; 0 for a row of a prefill.</param>
+    private readonly record struct Sample(int Slot, int Token, int Length);
 
     [InterpolatedStringHandler]
     private ref struct BrokenPlan

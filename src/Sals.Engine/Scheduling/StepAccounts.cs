@@ -24,15 +24,15 @@ public sealed class StepAccounts
     /// <summary>A collected decode row that saw <paramref name="length"/> tokens, its own included.</summary>
     public void CountRow(int length, StepResult result, int row)
     {
-        _stats.SparseRows += result.SparseLayers[row] > 0 ? 1 : 0;
-        _stats.SparseLayerRows += result.SparseLayers[row];
-        _stats.ScoredLayerRows += result.ScoredLayers[row];
         _stats.ContextTokens += length;
-        var candidates = CacheTimeline.CandidateCount(length, _spec);
-        if (candidates > 0)
+        var layers = result.SparseLayers[row];
+        if (layers > 0)
         {
-            _stats.CandidateTokens += candidates;
-            _stats.SelectedTokens += _spec.CriticalMass > 0 ? result.SelectedTokens[row] / Math.Max(1, result.SparseLayers[row]) : CacheTimeline.SelectedCount(length, _spec);
+            _stats.SparseRows++;
+            _stats.SparseLayerRows += layers;
+            _stats.ScoredLayerRows += result.ScoredLayers[row];
+            _stats.CandidateTokens += CacheTimeline.CandidateCount(length, _spec);
+            _stats.SelectedTokens += result.SelectedTokens[row] / layers;
         }
     }
 
