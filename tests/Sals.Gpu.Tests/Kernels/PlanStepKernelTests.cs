@@ -1,31 +1,14 @@
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Kernels.Shared;
+using Sals.Testing;
 using Xunit;
 
 namespace Sals.Gpu.Tests.Kernels;
 
 public class PlanStepKernelTests
 {
-    private static readonly LatentShape Latent = new()
-    {
-        HeadSize = 64,
-        QueryHeads = 2,
-        KeyHeads = 1,
-        MaxPages = 320,
-        Rank = 32,
-        ScoreRank = 16,
-        SinkTokens = 16,
-        RecentTokens = 64,
-        Sparsity = 8,
-        CriticalMin = 432,
-        CriticalMax = 2048,
-        DenseBelow = 500,
-        ValueBits = 4,
-        ValueGroup = 32,
-        Int8 = false,
-        SelectedStride = 2048,
-    };
+    private static readonly LatentShape Latent = SampleShape.Latent with { MaxPages = 320, DenseBelow = 500 };
 
     [GpuTheory]
     [InlineData(1, false)]

@@ -20,6 +20,7 @@ using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SiluMul;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Sals.Kernels.Cuda.Kernels.SparseAttend;
+using Sals.Testing;
 using Xunit;
 
 namespace Sals.Kernels.Cuda.Tests.Compilation;
@@ -126,7 +127,7 @@ public class EveryKernelTests
         yield return Shape(width / 4, 4, false);
         yield return Shape(width / 8, 2, false);
 
-        LatentShape Shape(int rank, int valueBits, bool int8) => new()
+        LatentShape Shape(int rank, int valueBits, bool int8) => SampleShape.Latent with
         {
             HeadSize = headSize,
             QueryHeads = queryHeads,
@@ -134,16 +135,8 @@ public class EveryKernelTests
             MaxPages = valueBits == 3 ? 16384 : maxPages,
             Rank = rank,
             ScoreRank = (rank / 2 + 15) / 16 * 16,
-            SinkTokens = 16,
-            RecentTokens = 64,
-            Sparsity = 8,
-            CriticalMin = 432,
-            CriticalMax = 2048,
-            DenseBelow = 2048,
             ValueBits = valueBits,
-            ValueGroup = 32,
             Int8 = int8,
-            SelectedStride = 2048,
         };
     }
 }
