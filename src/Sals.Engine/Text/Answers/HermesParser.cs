@@ -8,7 +8,6 @@ internal sealed class HermesParser(AnswerLayout layout) : ToolCallParser(layout)
     private readonly MarkMatcher _begin = new(ToolCallMarks.HermesBegin);
     private readonly MarkMatcher _end = new(ToolCallMarks.HermesEnd);
     private readonly StringBuilder _free = new();
-    private CallReader? _call;
     private State _state;
 
     private enum State
@@ -32,7 +31,7 @@ internal sealed class HermesParser(AnswerLayout layout) : ToolCallParser(layout)
                 if (_begin.Take(c, _free))
                 {
                     Content(_free, parts);
-                    _call = NewReader(_ => true, onlyKnownKeys: false);
+                    BeginCall(ToolCallMarks.HermesBegin, _ => true, onlyKnownKeys: false);
                     _state = State.Call;
                     return;
                 }
@@ -66,12 +65,11 @@ internal sealed class HermesParser(AnswerLayout layout) : ToolCallParser(layout)
             _begin.Release(_free);
             Content(_free, parts);
         }
-        else if (_state == State.Call && !_call!.Announced)
+        else if (_state == State.Call)
         {
-            Content(ToolCallMarks.HermesBegin, parts);
-            Content(_call.Raw, parts);
+            CutCall(parts);
         }
-        else if (_state is State.Call or State.Broken)
+        else if (_state == State.Broken)
         {
             CallEnded();
         }
@@ -79,33 +77,17 @@ internal sealed class HermesParser(AnswerLayout layout) : ToolCallParser(layout)
 
     private void TakeInCall(char c, PartList parts)
     {
-        var step = _call!.Take(c, parts);
-        if (_call.Announced)
+        var step = ReadCall(c, parts);
+        _state = step switch
         {
-            DropBlanks();
-        }
-
-        switch (step)
+            CallReader.Step.More => State.Call,
+            CallReader.Step.NoCall => State.Text,
+            CallReader.Step.Broken => State.Broken,
+            _ => State.Tail,
+        };
+        if (step is not (CallReader.Step.More or CallReader.Step.Done))
         {
-            case CallReader.Step.Done:
-                CallEnded();
-                _state = State.Tail;
-                break;
-            case CallReader.Step.Before:
-                CallEnded();
-                _state = State.Tail;
-                Take(c, parts);
-                break;
-            case CallReader.Step.NoCall:
-                Content(ToolCallMarks.HermesBegin, parts);
-                Content(_call.Raw, parts);
-                _state = State.Text;
-                Take(c, parts);
-                break;
-            case CallReader.Step.Broken:
-                _state = State.Broken;
-                Take(c, parts);
-                break;
+            Take(c, parts);
         }
     }
 

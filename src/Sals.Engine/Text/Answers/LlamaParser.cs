@@ -7,9 +7,7 @@ internal sealed class LlamaParser(AnswerLayout layout) : ToolCallParser(layout)
 {
     private readonly MarkMatcher _tag = new(ToolCallMarks.Llama);
     private readonly StringBuilder _free = new();
-    private CallReader? _call;
     private State _state;
-    private string _before = "";
 
     private enum State
     {
@@ -71,12 +69,11 @@ internal sealed class LlamaParser(AnswerLayout layout) : ToolCallParser(layout)
             _tag.Release(_free);
             Content(_free, parts);
         }
-        else if (_state == State.Call && !_call!.Announced)
+        else if (_state == State.Call)
         {
-            Content(_before, parts);
-            Content(_call.Raw, parts);
+            CutCall(parts);
         }
-        else if (_state is State.Call or State.Broken)
+        else if (_state == State.Broken)
         {
             CallEnded();
         }
@@ -85,40 +82,23 @@ internal sealed class LlamaParser(AnswerLayout layout) : ToolCallParser(layout)
     /// <param name="before">Text that belongs to the answer if this is no call.</param>
     private void Begin(string before)
     {
-        _before = before;
-        _call = NewReader(Layout.ToolNames.Contains, onlyKnownKeys: true);
+        BeginCall(before, Layout.ToolNames.Contains, onlyKnownKeys: true);
         _state = State.Call;
     }
 
     private void TakeInCall(char c, PartList parts)
     {
-        var step = _call!.Take(c, parts);
-        if (_call.Announced)
+        var step = ReadCall(c, parts);
+        _state = step switch
         {
-            DropBlanks();
-        }
-
-        switch (step)
+            CallReader.Step.More => State.Call,
+            CallReader.Step.NoCall => State.Text,
+            CallReader.Step.Broken => State.Broken,
+            _ => State.Between,
+        };
+        if (step is not (CallReader.Step.More or CallReader.Step.Done))
         {
-            case CallReader.Step.Done:
-                CallEnded();
-                _state = State.Between;
-                break;
-            case CallReader.Step.Before:
-                CallEnded();
-                _state = State.Between;
-                Take(c, parts);
-                break;
-            case CallReader.Step.NoCall:
-                Content(_before, parts);
-                Content(_call.Raw, parts);
-                _state = State.Text;
-                Take(c, parts);
-                break;
-            case CallReader.Step.Broken:
-                _state = State.Broken;
-                Take(c, parts);
-                break;
+            Take(c, parts);
         }
     }
 }

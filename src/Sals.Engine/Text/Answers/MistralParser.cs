@@ -8,9 +8,8 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
     private readonly MarkMatcher _mark = new(ToolCallMarks.Mistral);
     private readonly StringBuilder _free = new();
 
-    /// <summary>Since the mark, as long as nothing has been given out.</summary>
+    /// <summary>From the mark to where the call itself begins.</summary>
     private readonly StringBuilder _raw = new();
-    private CallReader? _call;
     private bool _list;
     private State _state;
     private int _nameAt;
@@ -80,11 +79,15 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
             _mark.Release(_free);
             Content(_free, parts);
         }
-        else if (_state is State.Marked or State.Name || (_state == State.Call && !_call!.Announced))
+        else if (_state is State.Marked or State.Name)
         {
             Content(_raw, parts);
         }
-        else if (_state is State.Call or State.Broken)
+        else if (_state == State.Call)
+        {
+            CutCall(parts);
+        }
+        else if (_state == State.Broken)
         {
             CallEnded();
         }
@@ -103,7 +106,7 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
         }
         else if (c == '{')
         {
-            _call = NewReader(_ => true, onlyKnownKeys: false);
+            BeginCall(_raw.ToString(), _ => true, onlyKnownKeys: false);
             _state = State.Call;
             TakeInCall(c, parts);
         }
@@ -130,7 +133,7 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
             if (rest.Length == 0 || rest == ToolCallMarks.MistralArguments
                 || (rest.StartsWith(ToolCallMarks.MistralId, StringComparison.Ordinal) && rest.EndsWith(ToolCallMarks.MistralArguments, StringComparison.Ordinal)))
             {
-                _call = NewReader(name);
+                BeginCall(_raw.ToString(), name);
                 _state = State.Call;
                 TakeInCall(c, parts);
                 return;
@@ -148,36 +151,17 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
 
     private void TakeInCall(char c, PartList parts)
     {
-        var step = _call!.Take(c, parts);
-        if (_call.Announced)
+        var step = ReadCall(c, parts);
+        _state = step switch
         {
-            DropBlanks();
-        }
-        else if (step == CallReader.Step.More)
+            CallReader.Step.More => State.Call,
+            CallReader.Step.NoCall => State.Text,
+            CallReader.Step.Broken => State.Broken,
+            _ => _list ? State.Between : State.Text,
+        };
+        if (step is not (CallReader.Step.More or CallReader.Step.Done))
         {
-            _raw.Append(c);
-        }
-
-        switch (step)
-        {
-            case CallReader.Step.Done:
-                CallEnded();
-                _raw.Clear();
-                _state = _list ? State.Between : State.Text;
-                break;
-            case CallReader.Step.Before:
-                CallEnded();
-                _raw.Clear();
-                _state = _list ? State.Between : State.Text;
-                Take(c, parts);
-                break;
-            case CallReader.Step.NoCall:
-                NoCall(c, parts);
-                break;
-            case CallReader.Step.Broken:
-                _state = State.Broken;
-                Take(c, parts);
-                break;
+            Take(c, parts);
         }
     }
 
@@ -202,7 +186,6 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
     private void NoCall(char c, PartList parts)
     {
         Content(_raw, parts);
-        _raw.Clear();
         _state = State.Text;
         Take(c, parts);
     }

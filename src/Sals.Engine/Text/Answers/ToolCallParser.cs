@@ -10,6 +10,8 @@ internal abstract class ToolCallParser
 {
     private readonly AnswerLayout _layout;
     private readonly StringBuilder _blanks = new();
+    private CallReader? _call;
+    private string _before = "";
     private int _calls;
 
     protected ToolCallParser(AnswerLayout layout) => _layout = layout;
@@ -41,9 +43,49 @@ internal abstract class ToolCallParser
     /// <summary>The call that is being read is left out.</summary>
     private bool Silent => _layout.OneCall && _calls > 0;
 
-    protected CallReader NewReader(Func<string, bool> accepts, bool onlyKnownKeys) => new(_calls, Silent, accepts, onlyKnownKeys);
+    /// <summary>What comes next may be a call.</summary>
+    /// <param name="before">What was read for its sake: part of the answer if there is no call.</param>
+    /// <inheritdoc cref="CallReader(int, bool, Func{string, bool}, bool)"/>
+    protected void BeginCall(string before, Func<string, bool> accepts, bool onlyKnownKeys) =>
+        (_before, _call) = (before, new CallReader(_calls, Silent, accepts, onlyKnownKeys));
 
-    protected CallReader NewReader(string name) => new(_calls, Silent, name);
+    /// <summary>What comes next may be the arguments of a call whose name is known.</summary>
+    protected void BeginCall(string before, string name) => (_before, _call) = (before, new CallReader(_calls, Silent, name));
+
+    /// <summary>A character of what <see cref="BeginCall(string, string)"/> began. What was no call has become content.</summary>
+    /// <returns>Unless more is to come or the call is done, the character itself is still to be taken.</returns>
+    protected CallReader.Step ReadCall(char c, PartList parts)
+    {
+        var step = _call!.Take(c, parts);
+        if (_call.Announced)
+        {
+            DropBlanks();
+        }
+
+        if (step == CallReader.Step.NoCall)
+        {
+            GiveBack(parts);
+        }
+        else if (step is CallReader.Step.Done or CallReader.Step.Before)
+        {
+            CallEnded();
+        }
+
+        return step;
+    }
+
+    /// <summary>The answer has ended within a call.</summary>
+    protected void CutCall(PartList parts)
+    {
+        if (_call!.Announced)
+        {
+            CallEnded();
+        }
+        else
+        {
+            GiveBack(parts);
+        }
+    }
 
     protected void CallEnded() => _calls++;
 
@@ -80,5 +122,11 @@ internal abstract class ToolCallParser
 
     protected void Content(StringBuilder text, PartList parts) => Content(text.ToString(), parts);
 
-    protected void DropBlanks() => _blanks.Clear();
+    private void DropBlanks() => _blanks.Clear();
+
+    private void GiveBack(PartList parts)
+    {
+        Content(_before, parts);
+        Content(_call!.Raw, parts);
+    }
 }
