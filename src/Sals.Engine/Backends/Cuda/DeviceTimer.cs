@@ -9,12 +9,15 @@ internal sealed class DeviceTimer(CudaStream stream) : IDisposable
     private readonly CudaEvent _end = new(timing: true);
 
     /// <summary>Median milliseconds of <paramref name="work"/> over <paramref name="repeats"/> runs after one that does not count.</summary>
-    public double Median(int repeats, Action work)
+    /// <param name="before">Run ahead of each and not timed: sets back what the work moves.</param>
+    public double Median(int repeats, Action work, Action? before = null)
     {
+        before?.Invoke();
         work();
         var times = new double[repeats];
         for (var i = 0; i < repeats; i++)
         {
+            before?.Invoke();
             times[i] = Once(work);
         }
 
@@ -33,10 +36,11 @@ internal sealed class DeviceTimer(CudaStream stream) : IDisposable
     }
 
     /// <summary>Median milliseconds of one of the launches that <paramref name="work"/> enqueues, captured into a graph.</summary>
-    public double MedianOfGraph(int repeats, int launches, Action work)
+    /// <inheritdoc cref="Median"/>
+    public double MedianOfGraph(int repeats, int launches, Action work, Action? before = null)
     {
         using var graph = stream.Capture(work);
-        return Median(repeats, () => graph.Launch(stream)) / launches;
+        return Median(repeats, () => graph.Launch(stream), before) / launches;
     }
 
     public void Dispose()

@@ -120,13 +120,15 @@ internal sealed class BenchSequences : IDisposable
         }
     }
 
-    /// <summary>Writes the device's lengths again, after or before work that moves only them.</summary>
-    /// <param name="back">Tokens before the length that the next step starts from.</param>
-    public void RestoreLengths(int back = 0)
+    /// <summary>
+    /// Takes every sequence one token back on the device, so that a graph replayed now repeats the last step. No further: behind a flush a row would
+    /// read exact pages that have been given up.
+    /// </summary>
+    public void RepeatLastStep()
     {
         for (var slot = 0; slot < _sequences.Count; slot++)
         {
-            SetLength(slot, _sequences[slot].Length - back);
+            SetLength(slot, _sequences[slot].Length - 1);
         }
     }
 

@@ -12,7 +12,7 @@ namespace Sals.Engine.Backends.Cuda.Benchmarks;
 /// <summary>A decode step of <paramref name="Batch"/> rows that each read <paramref name="Context"/> tokens.</summary>
 /// <param name="StepMilliseconds">Wall time of a step with one step of look-ahead, mean over the run: what a stream sees.</param>
 /// <param name="SlowestMilliseconds">Longest time between two collected steps.</param>
-/// <param name="DeviceMilliseconds">The same step's graph replayed back to back.</param>
+/// <param name="DeviceMilliseconds">The last step's graph replayed alone: rows of <paramref name="Context"/> tokens.</param>
 /// <param name="HostMicroseconds">Of a step's wall time, what the backend's calls took beside waiting for the device.</param>
 /// <param name="WeightBytes">Read once a step.</param>
 /// <param name="CacheBytes">Read by all rows of a step.</param>
@@ -34,8 +34,8 @@ public sealed record PromptFigure(
 /// <summary>Measures a CUDA backend without an engine around it. One instance per cache; used by one thread.</summary>
 public sealed class CudaBench : IDisposable
 {
-    /// <summary>Tokens before the context at which graphs are replayed, which lengthen the sequences without asking.</summary>
-    private const int Replayed = 16;
+    /// <summary>Runs of a replayed graph, of which the median counts.</summary>
+    private const int Replays = 15;
 
     private readonly CudaDevice _device;
     private readonly CudaBackend _backend;
@@ -127,11 +127,9 @@ public sealed class CudaBench : IDisposable
             var host = wall - (new TimeSpan((_backend.Queue.WaitedTicks - waited) * TimeSpan.TicksPerSecond / Stopwatch.Frequency).TotalMilliseconds / steps);
             _sequences.Collect();
             var held = _sequences.Bytes;
-            _sequences.RestoreLengths(Replayed);
-            var kinds = RowKindsOf.Rows(context - Replayed + 1, context, Info.Spec);
-            var device = _timer.Median(Replayed - 2, () => _backend.Queue.Graphs.Run(batch, kinds));
+            var kinds = RowKindsOf.Row(context, Info.Spec);
+            var device = _timer.Median(Replays, () => _backend.Queue.Graphs.Run(batch, kinds), _sequences.RepeatLastStep);
             var figures = kernels ? Kernels(batch, kinds) : [];
-            _sequences.RestoreLengths();
             var cache = batch * CacheTraffic.BytesRead(_backend.Cache.Layout, context);
             var rate = (_weightBytes + cache) / wall * 1e3;
             var layout = _backend.Cache.Layout;
@@ -283,10 +281,10 @@ public sealed class CudaBench : IDisposable
 
     private KernelFigure[] Kernels(int rows, RowKinds kinds)
     {
-        _sequences.RestoreLengths(Replayed);
+        _sequences.RepeatLastStep();
         _backend.Queue.Graphs.Run(rows, kinds);
         return KernelBreakdown.Measure(
-            _backend.Stream, _timer, _model.LayerCount, captured: true, Replayed - 4, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows), kinds));
+            _backend.Stream, _timer, _model.LayerCount, captured: true, Replays, () => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(rows), kinds), before: _sequences.RepeatLastStep);
     }
 
     /// <summary>Floating-point operations of the products of all layers; a multiply-add is two.</summary>

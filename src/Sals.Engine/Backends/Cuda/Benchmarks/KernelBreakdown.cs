@@ -16,7 +16,9 @@ internal static class KernelBreakdown
     /// <param name="work">Enqueues the forward.</param>
     /// <param name="captured">Time graphs; else the launches as they are enqueued, which for short kernels measures the host.</param>
     /// <param name="wanted">Names to look at; null = all.</param>
-    public static KernelFigure[] Measure(CudaStream stream, DeviceTimer timer, int layers, bool captured, int repeats, Action work, Func<string, bool>? wanted = null)
+    /// <param name="before">With graphs, run ahead of each and not timed.</param>
+    public static KernelFigure[] Measure(
+        CudaStream stream, DeviceTimer timer, int layers, bool captured, int repeats, Action work, Func<string, bool>? wanted = null, Action? before = null)
     {
         // what is launched, in order, without running it
         var names = new List<string>();
@@ -34,13 +36,12 @@ internal static class KernelBreakdown
             return perLayer > 1 && perLayer < 8 && index < perLayer * layers ? $"{name} {(index % perLayer) + 1}/{perLayer}" : name;
         });
 
-        // last what the others' inputs depend on: plan_step moves on by a token each time
-        return [.. kinds.Zip(names).OrderBy(pair => pair.Second == "plan_step").Where(pair => wanted?.Invoke(pair.Second) ?? true).CountBy(pair => pair.First)
+        return [.. kinds.Zip(names).Where(pair => wanted?.Invoke(pair.Second) ?? true).CountBy(pair => pair.First)
             .Select(kind => new KernelFigure(kind.Key, kind.Value, Milliseconds(kind.Key) * 1e3 / kind.Value))];
 
         double Milliseconds(string kind)
         {
-            return captured ? timer.MedianOfGraph(repeats, 1, Run) : timer.Median(repeats, Run);
+            return captured ? timer.MedianOfGraph(repeats, 1, Run, before) : timer.Median(repeats, Run);
 
             void Run()
             {
