@@ -57,7 +57,7 @@ public static class DoctorCommand
         {
             // where it was looked for is long, and rarely the question
             var list = problem.IndexOf(" Tried:", StringComparison.Ordinal);
-            console.MarkupLineInterpolated($"[yellow]-[/] {(list > 0 && options.LogLevel != "debug" ? problem[..list] : problem)}");
+            console.WriteLine($"- {(list > 0 && options.LogLevel != "debug" ? problem[..list] : problem)}");
         }
 
         if (!cuda.Usable)

@@ -80,7 +80,7 @@ public static class ConfigFile
         }
     }
 
-    /// <summary>"a, b" or "[a, b]" to its items, quotes removed.</summary>
+    /// <summary>"a, b" or "[a, b]" to its items. One in quotes, which are removed, may have commas.</summary>
     public static IReadOnlyList<string> SplitList(string text)
     {
         text = text.Trim();
@@ -89,7 +89,28 @@ public static class ConfigFile
             text = text[1..^1];
         }
 
-        return [.. text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(Unquote)];
+        var items = new List<string>();
+        var (start, quote) = (0, '\0');
+        for (var i = 0; i <= text.Length; i++)
+        {
+            var c = i < text.Length ? text[i] : ',';
+            if (quote != '\0' && i < text.Length)
+            {
+                quote = c == quote ? '\0' : quote;
+            }
+            else if (c is '"' or '\'' && text.AsSpan(start, i - start).IsWhiteSpace())
+            {
+                quote = c;
+            }
+            else if (c == ',')
+            {
+                items.Add(Unquote(text[start..i].Trim()));
+                start = i + 1;
+            }
+        }
+
+        items.RemoveAll(item => item.Length == 0);
+        return items;
     }
 
     private static JsonDocumentOptions Lenient => new() { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true };

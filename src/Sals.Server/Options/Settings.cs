@@ -54,7 +54,7 @@ public static class Settings
         OneOf("auto", "sals-25", "sals-12.5", "dense"));
 
     public static readonly Setting<string[]> Sals = List("sals", "", "KEY=VALUE",
-        $"Changes one value of the compressed cache; keys: {string.Join(", ", LatentSpecParser.Keys.Select(k => k.Key))}.", Text);
+        $"Changes one value of the compressed cache:\n{string.Join(";\n", LatentSpecParser.Keys.Select(key => $"{key.Key} = {key.Meaning}"))}.", Text);
 
     public static readonly Setting<string?> Basis = Optional("basis", "FILE", SettingParsers.File,
         "Basis file of the compressed cache, from sals calibrate; not set = sals-basis.safetensors in the model's folder, with basis_groups=N sals-basis-groups-N.safetensors.");

@@ -127,6 +127,16 @@ public class SettingsTests
         Assert.Throws<FormatException>(() => SettingParsers.Tokens(text));
     }
 
+    [Theory]
+    [InlineData("a, b ,,c", "a|b|c")]
+    [InlineData("[a, 'b c']", "a|b c")]
+    [InlineData("\"dense_layers=0,1,last\", critical=48", "dense_layers=0,1,last|critical=48")]
+    [InlineData("['layer_ranks=48,64']", "layer_ranks=48,64")]
+    [InlineData("it's, so", "it's|so")]
+    [InlineData("'left open, b", "'left open, b")]
+    [InlineData("", "")]
+    public void Lists_are_separated_by_commas_outside_of_quotes(string text, string items) => Assert.Equal(items, string.Join('|', ConfigFile.SplitList(text)));
+
     [Fact]
     public void A_flat_yaml_file_has_comments_quotes_and_lists()
     {
