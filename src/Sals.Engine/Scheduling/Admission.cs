@@ -33,7 +33,7 @@ public sealed class Admission
         var first = prefill.Sequences[0];
         // a replay takes exact pages freely, lossy ones (latent, or int8 in the dense layers) only where its first run did: its text must not change
         var lossy = first.FirstHit < 0 ? int.MaxValue : first.FirstHit / PageLayout.PageSize;
-        var hits = SequencePages.FindHit(_pools, _info.Spec, prefill.PromptLength, prefill.Generation.Hashes, lossy);
+        var hits = UsablePages(prefill.PromptLength, prefill.Generation.Hashes, lossy);
         return (hits, Math.Min(lossy, CacheTimeline.ReusablePages(prefill.PromptLength, _info.Spec)));
     }
 
@@ -110,5 +110,31 @@ public sealed class Admission
         }
 
         prefill.Sequences[0].Pages!.TrySend(prefill.Slots[0], step.Plan, step.Released);
+    }
+
+    /// <summary>
+    /// Longest prefix, in whole pages, that <paramref name="hashes"/> finds and this prompt can use. The last recent tokens and the last
+    /// token are never covered. A prompt that stays exact needs exact pages.
+    /// </summary>
+    /// <param name="lossyLimit">Pages held only in latent form or as int8 codes are taken below this page index; exact pages always.</param>
+    private int UsablePages(int promptLength, ReadOnlySpan<PrefixHash> hashes, int lossyLimit)
+    {
+        var spec = _info.Spec;
+        var limit = CacheTimeline.ReusablePages(promptLength, spec);
+        var pages = 0;
+        while (pages < limit && pages < hashes.Length && _pools.Index.Find(hashes[pages]) is { } entry)
+        {
+            var dense = !_pools[PoolKind.Dense].Exists || entry[PoolKind.Dense] != 0;
+            var exact = !_pools[PoolKind.Hot].Exists || entry[PoolKind.Hot] != 0;
+            var lossy = entry[PoolKind.Latent] != 0 && pages < lossyLimit && !CacheTimeline.NeedsHot(pages, promptLength, spec);
+            if (!dense || !(exact || lossy) || (spec.HasCodedPages && pages >= lossyLimit))
+            {
+                break;
+            }
+
+            pages++;
+        }
+
+        return pages;
     }
 }

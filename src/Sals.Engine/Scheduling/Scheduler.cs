@@ -1,5 +1,4 @@
 using Sals.Engine.Backends;
-using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 
 namespace Sals.Engine.Scheduling;
@@ -24,13 +23,10 @@ public sealed class Scheduler
     private readonly PrefillPlanner _prefillPlanner;
     private readonly WaitingQueue _waiting = new();
 
-    // most important first
-    private readonly List<Sequence> _running = [];
+    private readonly RunningSequences _running;
+    private readonly LeavingSequences _leaving;
     private readonly List<Prefill> _prefilling = [];
     private readonly List<Prefill> _planned = [];
-
-    // ended or preempted, but named by a step in flight or by their prefill
-    private readonly List<Sequence> _leaving = [];
     private readonly List<(PoolKind Pool, int Page)> _inFlightPages = [];
     private long _arrivals;
     private long _stepNumber;
@@ -46,6 +42,8 @@ public sealed class Scheduler
         _admission = new Admission(info, _pools, _slots);
         _accounts = new StepAccounts(stats, _pools, info.Spec, _admission.Lanes);
         _prefillPlanner = new PrefillPlanner(info, options);
+        _running = new RunningSequences(sequence => Preempt(sequence));
+        _leaving = new LeavingSequences(_slots, _waiting);
     }
 
     /// <summary>Anything to plan, or anything whose end must still be seen.</summary>
@@ -87,7 +85,7 @@ public sealed class Scheduler
         sequence.Generation.Handle.Trace.Preemptions++;
         _stats.Preemptions++;
         _leaving.Add(sequence);
-        LetGo();
+        _leaving.LetGo();
         return true;
     }
 
@@ -106,7 +104,7 @@ public sealed class Scheduler
     {
         step.Clear();
         _stepNumber++;
-        PlanDecodes(step);
+        _running.PlanRows(step);
         Admit(step);
         _prefillPlanner.Plan(step, _prefilling, _planned, _stepNumber);
         foreach (var prefill in _planned)
@@ -114,7 +112,7 @@ public sealed class Scheduler
             Admission.ReturnLane(prefill);
             foreach (var sequence in prefill.Sequences)
             {
-                AddMask(sequence, 0, step.Plan);
+                sequence.AddMask(0, step.Plan);
             }
 
             StartDecoding(prefill);
@@ -148,7 +146,7 @@ public sealed class Scheduler
         }
 
         _inFlightPages.RemoveRange(0, step.Released.Count);
-        LetGo();
+        _leaving.LetGo();
         _accounts.CountStep(step);
         UpdateGauges();
         if (_options.CheckIntegrity)
@@ -173,7 +171,7 @@ public sealed class Scheduler
             counts[page] = counts.GetValueOrDefault(page) + 1;
         }
 
-        var live = _running.Concat(_leaving).Concat(_prefilling.SelectMany(prefill => prefill.Sequences)).Distinct().ToList();
+        var live = _running.All.Concat(_leaving.All).Concat(_prefilling.SelectMany(prefill => prefill.Sequences)).Distinct().ToList();
         live.ForEach(sequence => sequence.Pages?.CountReferences(counts));
         _pools.CheckIntegrity(counts);
         var slots = live.Where(sequence => sequence.Slot >= 0).Select(sequence => sequence.Slot).ToList();
@@ -181,71 +179,6 @@ public sealed class Scheduler
         {
             throw new InvalidOperationException($"{_slots.Free} of {_info.SlotCount} slots are free, but {slots.Count} sequences hold one.");
         }
-    }
-
-    private void PlanDecodes(PlannedStep step)
-    {
-        for (var i = 0; i < _running.Count; i++)
-        {
-            var sequence = _running[i];
-            if (!sequence.WantsRow || !sequence.MayPlan(sequence.RowsPlanned + 1) || !sequence.Pages!.TrySend(sequence.Slot, step.Plan, step.Released))
-            {
-                continue;
-            }
-
-            var length = sequence.Length + 1;
-            if (!sequence.Pages.Fits(length, step.Plan))
-            {
-                continue;
-            }
-
-            var extended = sequence.Pages.TryExtend(sequence.Length, sequence.Slot, step.Plan);
-            while (!extended && PreemptBehind(i))
-            {
-                extended = sequence.Pages!.TryExtend(sequence.Length, sequence.Slot, step.Plan);
-            }
-
-            if (!extended)
-            {
-                // preempted itself, or the victim's pages come back only when its step in flight is collected
-                continue;
-            }
-
-            var flushes = step.Plan.Flushes.Count;
-            sequence.Pages.Flush(length, sequence.Slot, step.Plan, step.Released, sequence.Generation.Hashes);
-            sequence.Generation.Handle.Trace.FlushedPages += step.Plan.Flushes.Count - flushes;
-            step.Plan.Decodes.Add(new DecodeRow(sequence.Slot, sequence.NextInput, sequence.ForcedOutput(sequence.RowsPlanned + 1)));
-            AddMask(sequence, sequence.RowsPlanned + 1, step.Plan);
-            sequence.RowsPlanned++;
-            sequence.InFlight++;
-            step.Rows.Add((sequence, sequence.RowsPlanned));
-        }
-    }
-
-    /// <summary>A fixed mask is the same at every row, so it need not wait for the row before; a grammar's belongs to one output.</summary>
-    private static void AddMask(Sequence sequence, int output, StepPlan plan)
-    {
-        if (sequence.NeedsMask(output))
-        {
-            plan.Masks.Add(new SlotMask(sequence.Slot, sequence.Matcher!.Mask));
-        }
-        else if (sequence.Generation.Request.AllowedTokens is { } bits)
-        {
-            plan.Masks.Add(new SlotMask(sequence.Slot, bits));
-        }
-    }
-
-    /// <summary>
-    /// Preempts the least important running sequence, at the latest the one at <paramref name="index"/> itself. True when memory came back at once;
-    /// false when the caller must wait or has itself been preempted.
-    /// </summary>
-    private bool PreemptBehind(int index)
-    {
-        var requester = _running[index];
-        var victim = _running[^1];
-        var now = victim.InFlight == 0;
-        Preempt(victim);
-        return now && victim != requester;
     }
 
     private void Admit(PlannedStep step)
@@ -313,8 +246,7 @@ public sealed class Scheduler
             if (sequence.State == SequenceState.Prefilling)
             {
                 sequence.State = SequenceState.Running;
-                var at = _running.FindIndex(other => Sequence.CompareImportance(other, sequence) > 0);
-                _running.Insert(at < 0 ? _running.Count : at, sequence);
+                _running.Add(sequence);
             }
         }
     }
@@ -369,7 +301,7 @@ public sealed class Scheduler
         sequence.State = SequenceState.Finished;
         if (before == SequenceState.Waiting)
         {
-            RemoveWaiting(sequence);
+            _waiting.Remove(sequence);
             return;
         }
 
@@ -387,52 +319,7 @@ public sealed class Scheduler
             Array.ForEach(prefill.Sequences, other => other.Prefill = null);
         }
 
-        LetGo();
-    }
-
-    private void RemoveWaiting(Sequence sequence)
-    {
-        for (var i = 0; i < _waiting.Count; i++)
-        {
-            var prefill = _waiting[i];
-            if (!prefill.Sequences.Contains(sequence))
-            {
-                continue;
-            }
-
-            _waiting.RemoveAt(i);
-            var rest = prefill.Sequences.Where(other => other.State != SequenceState.Finished).ToArray();
-            if (rest.Length > 0)
-            {
-                _waiting.Enqueue(new Prefill(rest));
-            }
-
-            return;
-        }
-    }
-
-    /// <summary>Frees slots and pages of leaving sequences that nothing names any more; preempted ones wait again.</summary>
-    private void LetGo()
-    {
-        for (var i = _leaving.Count - 1; i >= 0; i--)
-        {
-            var sequence = _leaving[i];
-            if (sequence.InFlight > 0 || sequence.Prefill is not null)
-            {
-                continue;
-            }
-
-            _leaving.RemoveAt(i);
-            sequence.Pages!.Release();
-            sequence.Pages = null;
-            _slots.Return(sequence.Slot);
-            sequence.Slot = -1;
-            if (sequence.State == SequenceState.Preempted)
-            {
-                sequence.State = SequenceState.Waiting;
-                _waiting.Enqueue(new Prefill([sequence]));
-            }
-        }
+        _leaving.LetGo();
     }
 
     private void UpdateGauges()

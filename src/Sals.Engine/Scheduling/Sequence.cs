@@ -1,5 +1,4 @@
 using Sals.Engine.Grammar;
-using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
 
 namespace Sals.Engine.Scheduling;
@@ -83,6 +82,19 @@ public sealed class Sequence
 
     /// <summary>A masked row waits until the token before it is committed: the mask depends on it.</summary>
     public bool MayPlan(int output) => !NeedsMask(output) || output == Tokens.Count;
+
+    /// <summary>Adds the mask of an output. A fixed one is the same at every row, so it need not wait for the row before; a grammar's belongs to one output.</summary>
+    public void AddMask(int output, StepPlan plan)
+    {
+        if (NeedsMask(output))
+        {
+            plan.Masks.Add(new SlotMask(Slot, Matcher!.Mask));
+        }
+        else if (Generation.Request.AllowedTokens is { } bits)
+        {
+            plan.Masks.Add(new SlotMask(Slot, bits));
+        }
+    }
 
     /// <summary>Input of the next decode row if the host decides it; -1 = the last sampled token.</summary>
     public int NextInput => ForcedOutput(RowsPlanned) is var forced and >= 0 ? forced : RowsPlanned < Replayed ? Tokens[RowsPlanned] : -1;

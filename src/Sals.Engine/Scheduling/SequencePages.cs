@@ -36,31 +36,6 @@ public sealed class SequencePages
 
     public int this[PoolKind kind, int index] => _tables[(int)kind][index];
 
-    /// <summary>
-    /// Longest prefix, in whole pages, that <paramref name="hashes"/> finds and this prompt can use. The last recent tokens and the last
-    /// token are never covered. A prompt that stays exact needs exact pages.
-    /// </summary>
-    /// <param name="lossyLimit">Pages held only in latent form or as int8 codes are taken below this page index; exact pages always.</param>
-    public static int FindHit(CachePools pools, LatentSpec spec, int promptLength, ReadOnlySpan<PrefixHash> hashes, int lossyLimit)
-    {
-        var limit = CacheTimeline.ReusablePages(promptLength, spec);
-        var pages = 0;
-        while (pages < limit && pages < hashes.Length && pools.Index.Find(hashes[pages]) is { } entry)
-        {
-            var dense = !pools[PoolKind.Dense].Exists || entry[PoolKind.Dense] != 0;
-            var exact = !pools[PoolKind.Hot].Exists || entry[PoolKind.Hot] != 0;
-            var lossy = entry[PoolKind.Latent] != 0 && pages < lossyLimit && !CacheTimeline.NeedsHot(pages, promptLength, spec);
-            if (!dense || !(exact || lossy) || (spec.HasCodedPages && pages >= lossyLimit))
-            {
-                break;
-            }
-
-            pages++;
-        }
-
-        return pages;
-    }
-
     /// <summary>Takes every page the prompt needs, the first <paramref name="hits"/> from the index. False and nothing taken when memory is short.</summary>
     public bool TryAdmit(int promptLength, ReadOnlySpan<PrefixHash> hashes, int hits)
     {

@@ -23,6 +23,28 @@ public sealed class WaitingQueue
 
     public void RemoveAt(int index) => _waiting.RemoveAt(index);
 
+    /// <summary>Takes out one choice of a prompt; the others wait on.</summary>
+    public void Remove(Sequence sequence)
+    {
+        for (var i = 0; i < _waiting.Count; i++)
+        {
+            var prefill = _waiting[i];
+            if (!prefill.Sequences.Contains(sequence))
+            {
+                continue;
+            }
+
+            _waiting.RemoveAt(i);
+            var rest = prefill.Sequences.Where(other => other.State != SequenceState.Finished).ToArray();
+            if (rest.Length > 0)
+            {
+                Enqueue(new Prefill(rest));
+            }
+
+            return;
+        }
+    }
+
     /// <summary>Whether a prefill in progress will leave more of this prompt in the cache than <paramref name="hit"/> pages.</summary>
     public bool IsBeingPrefilled(ReadOnlySpan<PrefixHash> hashes, int hit, int limit) => hit < limit && hit < hashes.Length && _inProgress.ContainsKey(hashes[hit]);
 
