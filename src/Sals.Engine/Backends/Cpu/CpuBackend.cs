@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
@@ -19,27 +18,19 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
     /// <summary>Small enough that a slice beside decode rows stays within a few milliseconds of a small model.</summary>
     private const int Chunk = 64;
 
-    private static readonly TimeSpan WarmUp = TimeSpan.FromMilliseconds(120);
-
     private readonly ModelConfig _model;
-    private readonly int _sampleable;
     private readonly WorkerTeam _team;
     private readonly CpuWeights _weights;
     private readonly CpuCache _cache;
     private readonly CpuForward _forward;
     private readonly CpuSparse? _sparse;
     private readonly CpuSlot[] _slots;
-    private readonly SampleWorkspace[] _work;
+    private readonly CpuSampler _sampler;
     private readonly CpuRow[] _rows;
     private readonly SampledRow[] _sampled;
-    private readonly Action<int, int> _sampleRow;
 
     // two tickets may be outstanding
     private readonly StepResult[] _results;
-
-    // of the step whose rows the team is sampling
-    private StepPlan? _plan;
-    private StepResult _result;
 
     private long _submitted;
     private long _collected;
@@ -58,9 +49,9 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             throw new ArgumentException($"The cache settings '{options.Spec.Name}' compress layers and need a basis.", nameof(options));
         }
 
-        _sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
-        ArgumentOutOfRangeException.ThrowIfLessThan(_sampleable, 1);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(_sampleable, _model.VocabularySize);
+        var sampleable = options.SampleableVocabulary ?? _model.VocabularySize;
+        ArgumentOutOfRangeException.ThrowIfLessThan(sampleable, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(sampleable, _model.VocabularySize);
         var layout = new PageLayout(_model, options.Spec, ElementType.Float32);
         _team = new WorkerTeam(options.Threads);
         _weights = new CpuWeights(_team, weights);
@@ -70,12 +61,10 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
         _sparse = options.Spec.IsDense ? null : new CpuSparse(weights, options.Basis!, rope, _cache, _team, options.Slots);
         _forward = new CpuForward(_model, _weights, rope, _cache, _team, lanes, options.Slots, _sparse);
         _slots = [.. Enumerable.Range(0, options.Slots).Select(_ => new CpuSlot(_model.VocabularySize))];
-        _work = [.. Enumerable.Range(0, _team.Count).Select(_ => new SampleWorkspace(_model.VocabularySize))];
+        _sampler = new CpuSampler(_team, _forward, _slots, _model.VocabularySize, sampleable);
         _rows = new CpuRow[options.Slots];
         _sampled = new SampledRow[options.Slots];
         _results = [new StepResult(options.Slots), new StepResult(options.Slots)];
-        _result = _results[0];
-        _sampleRow = SampleRow;
         Info = new BackendInfo
         {
             Name = "cpu",
@@ -93,7 +82,7 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             ExactPageBytes = layout.ExactPageBytes,
             LaneLengths = [.. lanes.Select(l => l.Length)],
             PrefillChunk = Chunk,
-            PrefillCost = MeasurePrefill(),
+            PrefillCost = CpuPrefillTiming.Measure(_forward, _weights, Chunk),
         };
     }
 
@@ -319,98 +308,6 @@ public sealed class CpuBackend : IStepBackend, ICalibrationBackend
             Probe.Publish("logits", _sampled[i].Slot, _slots[_sampled[i].Slot].Length - 1, _forward.Logits(_sampled[i].FinalRow));
         }
 
-        (_plan, _result) = (plan, result);
-        _team.Run(sampled, _sampleRow);
-        _plan = null;
+        _sampler.Run(plan, _sampled, sampled, result);
     }
-
-    private void SampleRow(int i, int worker)
-    {
-        var (slot, finalRow, target) = _sampled[i];
-        var result = _result;
-        var work = _work[worker];
-        var state = _slots[slot];
-        var raw = _forward.Logits(finalRow)[.._sampleable];
-        var logits = work.Logits.AsSpan(0, _sampleable);
-        raw.CopyTo(logits);
-        var token = SampleToken.Run(logits, state, Mask(slot), work);
-        state.LastToken = token;
-        result.Slots[i] = slot;
-        result.Tokens[i] = token;
-        var top = Math.Min(state.Sampling.LogProbabilities, StepResult.MaxTop);
-        if (top >= 0 || target >= 0)
-        {
-            var logSumExp = LogProbabilities.LogSumExp(raw, work.Values.AsSpan(0, _sampleable));
-            result.LogProbabilities[i] = raw[token] - logSumExp;
-            result.TargetLogProbabilities[i] = target >= 0 ? raw[target] - logSumExp : 0;
-            if (top > 0)
-            {
-                LogProbabilities.Top(
-                    raw, logSumExp, result.TopIds.AsSpan(i * StepResult.MaxTop, top), result.TopLogProbabilities.AsSpan(i * StepResult.MaxTop, top));
-            }
-        }
-    }
-
-    private ReadOnlySpan<uint> Mask(int slot)
-    {
-        foreach (var mask in _plan!.Masks.Items)
-        {
-            if (mask.Slot == slot)
-            {
-                return mask.Bits;
-            }
-        }
-
-        return [];
-    }
-
-    /// <summary>Times one layer at the start of a prompt and behind up to 512 tokens, fewer for a large model.</summary>
-    private PrefillCost MeasurePrefill()
-    {
-        double layerFlops = 2.0 * _weights.Layers[0].Bytes / (_weights.Layers[0].Down.IsNarrow ? 2 : 4);
-        var length = Math.Min(_forward.Lanes[0].Length, Math.Max(16, (int)Math.Min(512, 2e9 / layerFlops)));
-        var count = Math.Min(Chunk, length);
-        for (var first = 0; first < length; first += count)
-        {
-            _forward.RunLayerForTiming(first, Math.Min(count, length - first));
-        }
-
-        // the two are timed in turn, each at its best, for long enough that compiled code replaces what the first calls ran
-        var (begin, end) = (double.MaxValue, double.MaxValue);
-        var started = Stopwatch.GetTimestamp();
-        do
-        {
-            begin = Math.Min(begin, Time(0));
-            end = Math.Min(end, Time(length - count));
-        }
-        while (Stopwatch.GetElapsedTime(started) < WarmUp);
-
-        var pairs = Math.Max(1.0, length - count);
-        var perPair = Math.Max(1e-9, (end - begin) / (count * pairs));
-        return PrefillCost.Linear(Math.Max(1e-6, (begin / count) - (perPair * count / 2)), perPair);
-
-        double Time(int first)
-        {
-            var start = Stopwatch.GetTimestamp();
-            _forward.RunLayerForTiming(first, count);
-            return Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-        }
-    }
-
-    /// <param name="Slot">Slot that gets the token.</param>
-    /// <param name="FinalRow">Row of the logits; the choices of one prompt share it.</param>
-    /// <param name="TargetToken">As in <see cref="DecodeRow"/>.</param>
-    private readonly record struct SampledRow(int Slot, int FinalRow, int TargetToken);
 }
-
-/// <summary>Sees some tokens of a sequence in one layer.</summary>
-/// <param name="first">Position of the first of them.</param>
-/// <param name="rows">[tokens, HQ + HK, DH], queries and keys before rope; valid during the call.</param>
-public delegate void QueryKeyVisitor(int layer, int first, ReadOnlySpan<float> rows);
-
-/// <summary>Bytes that the CPU backend holds.</summary>
-/// <param name="Weights">Packed matrices.</param>
-/// <param name="Lanes">Prefill workspaces.</param>
-/// <param name="Activations">Buffers of a step, logits included.</param>
-/// <param name="Cache">Slabs of cache pages that exist so far.</param>
-public sealed record CpuMemory(long Weights, long Lanes, long Activations, long Cache);

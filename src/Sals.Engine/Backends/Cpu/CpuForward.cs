@@ -1,15 +1,11 @@
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Sals.Engine.Backends.Cpu.Reference;
-using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
 
 namespace Sals.Engine.Backends.Cpu;
-
-/// <summary>One token on its way through the layers of a decode step.</summary>
-internal readonly record struct CpuRow(int Slot, int Token, int Position);
 
 /// <summary>
 /// The model, layer by layer over [rows, H]. Every operation works on rows one by one in a fixed order of summation, so a row's result
@@ -26,7 +22,9 @@ internal sealed class CpuForward
     private readonly RopeTable _rope;
     private readonly CpuCache _cache;
     private readonly WorkerTeam _team;
+    private readonly RowOperations _operations;
     private readonly CpuSparse? _sparse;
+    private readonly PrefillRecorder _recorder;
     private readonly PoolKind[] _pools;
 
     private readonly float[] _hidden;
@@ -38,9 +36,6 @@ internal sealed class CpuForward
     private readonly float[] _logits;
     private readonly float[][] _work;
 
-    private readonly Action<int, int> _projectPanels;
-    private readonly Action<int, int> _normRows;
-    private readonly Action<int, int> _siluRows;
     private readonly Action<int, int> _finishDecodeRow;
     private readonly Action<int, int> _attendDecodeRow;
     private readonly Action<int, int> _finishPrefillRows;
@@ -49,19 +44,7 @@ internal sealed class CpuForward
     // operands of the operation that the team is running
     private int _layer;
     private int _rows;
-    private float[] _from = [];
-    private int _fromOffset;
-    private int _fromStride;
-    private PackedMatrix _matrix;
-    private int _panelsPerChunk;
-    private float[] _to = [];
-    private int _toOffset;
-    private bool _add;
-    private float[] _gamma = [];
     private CpuRow[] _decodeRows = [];
-
-    // prompts on their way through the layers that the share will get
-    private readonly List<SharedPrefill> _recorded = [];
     private CpuLane _lane;
     private int _laneOffset;
     private int _first;
@@ -78,6 +61,8 @@ internal sealed class CpuForward
         _rope = rope;
         _cache = cache;
         _team = team;
+        _operations = new RowOperations(team);
+        _recorder = new PrefillRecorder(model);
         _pools = new PoolKind[model.LayerCount];
         foreach (var layer in cache.Layout.Spec.SparseLayers)
         {
@@ -86,7 +71,6 @@ internal sealed class CpuForward
 
         Lanes = lanes;
         _lane = lanes[0];
-        _matrix = weights.Head;
         var rows = Math.Max(BlockRows, slots);
         _hidden = new float[slots * model.HiddenSize];
         _normed = new float[rows * model.HiddenSize];
@@ -98,9 +82,6 @@ internal sealed class CpuForward
         var work = Math.Max(PrefillAttend.WorkspaceSize(MatMul.TileRows, lanes.Max(l => l.Length)), model.GroupSize * rope.PositionCount);
         _work = [.. Enumerable.Range(0, team.Count).Select(_ => new float[work])];
 
-        _projectPanels = ProjectPanels;
-        _normRows = NormRows;
-        _siluRows = SiluRows;
         _finishDecodeRow = FinishDecodeRow;
         _attendDecodeRow = AttendDecodeRow;
         _finishPrefillRows = FinishPrefillRows;
@@ -139,7 +120,7 @@ internal sealed class CpuForward
             _selects = _sparse is not null && _pools[_layer] == PoolKind.Hot && _sparse.AnySparse(count);
             if (_selects && _sparse!.Selection.ScoringWeight(_layer) is { } scoring)
             {
-                Project(scoring, _normed, H, count, _sparse.Selection.Queries, 0, add: false);
+                _operations.Project(scoring, _normed, H, count, _sparse.Selection.Queries, 0, add: false);
             }
 
             _team.Run(count, _finishDecodeRow);
@@ -206,7 +187,7 @@ internal sealed class CpuForward
                 WritePages(slot, slice.LaneOffset, slice.HistoryLength, slice.EndToken);
                 if (Share is not null && known is null && slice.HistoryLength == 0)
                 {
-                    Record(slice);
+                    _recorder.Add(Share, slice.Prompt.Span, _layer, _lane, _laneOffset, LaneRow(slice.EndToken - 1));
                 }
 
                 Probe?.Publish($"L{_layer:00}.hidden", slot, slice.EndToken - 1, LaneRow(slice.EndToken - 1));
@@ -225,8 +206,8 @@ internal sealed class CpuForward
     /// <summary>Logits [V] of the final rows.</summary>
     public void ComputeLogits(int rows)
     {
-        Norm(_final, 0, rows, _weights.FinalNorm);
-        Project(_weights.Head, _normed, H, rows, _logits, 0, add: false);
+        _operations.Norm(_final, 0, rows, _weights.FinalNorm, _model.RmsNormEpsilon, _normed);
+        _operations.Project(_weights.Head, _normed, H, rows, _logits, 0, add: false);
     }
 
     public Span<float> Logits(int row) => _logits.AsSpan(row * _model.VocabularySize, _model.VocabularySize);
@@ -265,41 +246,12 @@ internal sealed class CpuForward
         _beforeRope = null;
     }
 
-    /// <summary>Keeps a layer of a prompt for the share, which gets it when the last layer is there.</summary>
-    private void Record(in PrefillSlice slice)
-    {
-        var prompt = slice.Prompt.Span;
-        SharedPrefill? shared = null;
-        foreach (var other in _recorded)
-        {
-            shared = other.Prompt.AsSpan().SequenceEqual(prompt) ? other : shared;
-        }
-
-        if (shared is null)
-        {
-            shared = new SharedPrefill(prompt.ToArray(), _model);
-            _recorded.Add(shared);
-        }
-
-        for (var token = 0; token < prompt.Length; token++)
-        {
-            _lane.Load(_laneOffset + token, shared.Keys(_layer, token), shared.Values(_layer, token));
-        }
-
-        if (_layer == _model.LayerCount - 1)
-        {
-            LaneRow(prompt.Length - 1).CopyTo(shared.Hidden);
-            _recorded.Remove(shared);
-            Share!.Add(shared);
-        }
-    }
-
     private void PrefillBlock(int first, int count, bool endsPrompt)
     {
-        _first = first;
+        (_first, _rows) = (first, count);
         var at = (_laneOffset + first) * H;
         ProjectQueryKeyValue(_lane.Hidden, at, count);
-        _team.Run(Blocks(count), _finishPrefillRows);
+        _team.Run(RowOperations.Blocks(count), _finishPrefillRows);
 
         // nothing reads the last layer's outputs but those of the prompt's last token
         _skip = _layer < _model.LayerCount - 1 ? 0 : endsPrompt ? count - 1 : count;
@@ -309,7 +261,7 @@ internal sealed class CpuForward
             return;
         }
 
-        _team.Run(_model.HeadCount * Blocks(count), _attendPrefillRows);
+        _team.Run(_model.HeadCount * RowOperations.Blocks(count), _attendPrefillRows);
         FinishLayer(_lane.Hidden, at + (_skip * H), count);
     }
 
@@ -342,61 +294,22 @@ internal sealed class CpuForward
     private void ProjectQueryKeyValue(float[] hidden, int offset, int rows)
     {
         var layer = _weights.Layers[_layer];
-        Norm(hidden, offset, rows, layer.InputNorm);
-        Project(layer.QueryKeyValue, _normed, H, rows, _qkv, 0, add: false);
+        _operations.Norm(hidden, offset, rows, layer.InputNorm, _model.RmsNormEpsilon, _normed);
+        _operations.Project(layer.QueryKeyValue, _normed, H, rows, _qkv, 0, add: false);
     }
 
     /// <summary>Output projection and MLP, both added to the hidden states.</summary>
     private void FinishLayer(float[] hidden, int offset, int rows)
     {
         var layer = _weights.Layers[_layer];
-        Project(layer.Output, _attended, _model.QueryWidth, rows, hidden, offset, add: true);
-        AddBias(layer.OutputBias, hidden, offset, rows);
-        Norm(hidden, offset, rows, layer.PostAttentionNorm);
-        Project(layer.GateUp, _normed, H, rows, _mlp, 0, add: false);
-        AddBias(layer.GateUpBias, _mlp, 0, rows);
-        _team.Run(Blocks(rows), _siluRows);
-        Project(layer.Down, _mlp, 2 * _model.IntermediateSize, rows, hidden, offset, add: true);
-        AddBias(layer.DownBias, hidden, offset, rows);
-    }
-
-    private void Project(PackedMatrix matrix, float[] from, int fromStride, int rows, float[] to, int toOffset, bool add)
-    {
-        (_matrix, _from, _fromStride, _rows, _to, _toOffset, _add) = (matrix, from, fromStride, rows, to, toOffset, add);
-        _panelsPerChunk = Math.Max(1, matrix.PanelCount / (_team.Count * 4));
-        _team.Run((matrix.PanelCount + _panelsPerChunk - 1) / _panelsPerChunk, _projectPanels);
-    }
-
-    private void ProjectPanels(int chunk, int worker)
-    {
-        var end = Math.Min((chunk + 1) * _panelsPerChunk, _matrix.PanelCount);
-        for (var panel = chunk * _panelsPerChunk; panel < end; panel++)
-        {
-            MatMul.Run(_from, _fromStride, _rows, _matrix, panel, _to.AsSpan(_toOffset), _matrix.Rows, _add);
-        }
-    }
-
-    private void Norm(float[] from, int offset, int rows, float[] gamma)
-    {
-        (_from, _fromOffset, _rows, _gamma) = (from, offset, rows, gamma);
-        _team.Run(Blocks(rows), _normRows);
-    }
-
-    private void NormRows(int block, int worker)
-    {
-        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
-        {
-            RmsNorm.Run(_from.AsSpan(_fromOffset + (r * H), H), _gamma, _model.RmsNormEpsilon, _normed.AsSpan(r * H, H));
-        }
-    }
-
-    private void SiluRows(int block, int worker)
-    {
-        var f = _model.IntermediateSize;
-        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
-        {
-            SiluMul.Run(_mlp.AsSpan(r * 2 * f, f), _mlp.AsSpan((r * 2 * f) + f, f));
-        }
+        _operations.Project(layer.Output, _attended, _model.QueryWidth, rows, hidden, offset, add: true);
+        RowOperations.AddBias(layer.OutputBias, hidden, offset, rows);
+        _operations.Norm(hidden, offset, rows, layer.PostAttentionNorm, _model.RmsNormEpsilon, _normed);
+        _operations.Project(layer.GateUp, _normed, H, rows, _mlp, 0, add: false);
+        RowOperations.AddBias(layer.GateUpBias, _mlp, 0, rows);
+        _operations.Silu(_mlp, rows, _model.IntermediateSize);
+        _operations.Project(layer.Down, _mlp, 2 * _model.IntermediateSize, rows, hidden, offset, add: true);
+        RowOperations.AddBias(layer.DownBias, hidden, offset, rows);
     }
 
     /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
@@ -484,14 +397,4 @@ internal sealed class CpuForward
             _work[worker], _attended.AsSpan(((r - _skip) * _model.QueryWidth) + (head * _model.HeadSize)), _model.QueryWidth);
     }
 
-    private static void AddBias(float[]? bias, float[] to, int offset, int rows)
-    {
-        for (var r = 0; bias is not null && r < rows; r++)
-        {
-            var row = to.AsSpan(offset + (r * bias.Length), bias.Length);
-            TensorPrimitives.Add(row, bias, row);
-        }
-    }
-
-    private static int Blocks(int rows) => (rows + MatMul.TileRows - 1) / MatMul.TileRows;
 }

@@ -3,7 +3,6 @@ using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
-using Sals.Engine.Scheduling;
 
 namespace Sals.Engine.Backends.Cpu;
 

@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
