@@ -1,10 +1,10 @@
-using System.Runtime.CompilerServices;
 using Sals.Engine;
 using Sals.Engine.Backends;
 using Sals.Engine.Latent;
 using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
 using Sals.Engine.Scheduling;
+using static Sals.Testing.PlanRule;
 
 namespace Sals.Testing;
 
@@ -17,7 +17,7 @@ public sealed class FakeBackend : IStepBackend
 {
     private const int P = PageLayout.PageSize;
 
-    private readonly Dictionary<int, int[]> _pages = [];
+    private readonly FakePages _pages;
     private readonly Slot[] _slots;
     private readonly int _sparseLayers;
     private readonly Queue<(long Id, List<Sample> Rows, double Prefill)> _outstanding = new();
@@ -64,6 +64,7 @@ public sealed class FakeBackend : IStepBackend
             PacksPrompts = packs,
             PrefillCost = cost ?? PrefillCost.Linear(0.1, 0),
         };
+        _pages = new FakePages(Info.CacheBytes);
     }
 
     public BackendInfo Info { get; }
@@ -174,15 +175,6 @@ public sealed class FakeBackend : IStepBackend
         return hash ^ (hash >> 29);
     }
 
-    // the message is built only when it is needed: these checks run for every token of every step
-    private static void Require(bool condition, [InterpolatedStringHandlerArgument(nameof(condition))] ref BrokenPlan message)
-    {
-        if (!condition)
-        {
-            throw new InvalidOperationException("The plan breaks the contract: " + message.Text);
-        }
-    }
-
     private void Prepare(StepPlan plan)
     {
         foreach (var start in plan.Starts.Items)
@@ -198,13 +190,13 @@ public sealed class FakeBackend : IStepBackend
 
         foreach (var copy in plan.Copies.Items)
         {
-            Page(copy.From).CopyTo(Page(copy.To), 0);
+            _pages[copy.From].CopyTo(_pages[copy.To], 0);
         }
 
         foreach (var flush in plan.Flushes.Items)
         {
-            Require(Array.IndexOf(Page(flush.HotPage), -1) < 0, $"flush of hot page {flush.HotPage}, which is not full");
-            Page(flush.HotPage).CopyTo(Page(flush.LatentPage), 0);
+            Require(Array.IndexOf(_pages[flush.HotPage], -1) < 0, $"flush of hot page {flush.HotPage}, which is not full");
+            _pages[flush.HotPage].CopyTo(_pages[flush.LatentPage], 0);
         }
     }
 
@@ -251,7 +243,7 @@ public sealed class FakeBackend : IStepBackend
             {
                 var page = owner.Tables[(int)kind].GetValueOrDefault(t / P);
                 var written = kind == PoolKind.Latent ? page != 0 && owner.Tables[(int)PoolKind.Hot].GetValueOrDefault(t / P) == 0 : page != 0;
-                Require(!written || Page(page)[t % P] == prompt[t], $"history token {t} is not what {kind} page {page} holds");
+                Require(!written || _pages[page][t % P] == prompt[t], $"history token {t} is not what {kind} page {page} holds");
             }
         }
 
@@ -327,7 +319,7 @@ public sealed class FakeBackend : IStepBackend
     {
         var page = slot.Tables[(int)kind].GetValueOrDefault(position / P);
         Require(page != 0, $"position {position} has no {kind} page");
-        var token = Page(page)[position % P];
+        var token = _pages[page][position % P];
         Require(token >= 0, $"position {position} of {kind} page {page} was never written");
         return token;
     }
@@ -354,45 +346,15 @@ public sealed class FakeBackend : IStepBackend
             if (fresh)
             {
                 // whatever an earlier owner left must never be read again
-                Array.Fill(Page(page), -1);
+                Array.Fill(_pages[page], -1);
             }
 
-            Page(page)[position % P] = token;
+            _pages[page][position % P] = token;
         }
-    }
-
-    private int[] Page(int id)
-    {
-        Require(id > 0 && (long)id * PageLayout.Unit < Info.CacheBytes, $"page {id} is outside the cache");
-        if (!_pages.TryGetValue(id, out var page))
-        {
-            _pages[id] = page = new int[P];
-            Array.Fill(page, -1);
-        }
-
-        return page;
     }
 
     /// <param name="Length">Tokens a decode row saw; 0 for a row of a prefill.</param>
     private readonly record struct Sample(int Slot, int Token, int Length);
-
-    [InterpolatedStringHandler]
-    private ref struct BrokenPlan
-    {
-        private DefaultInterpolatedStringHandler _text;
-
-        public BrokenPlan(int literals, int values, bool condition, out bool wanted)
-        {
-            wanted = !condition;
-            _text = wanted ? new DefaultInterpolatedStringHandler(literals, values) : default;
-        }
-
-        public string Text => _text.ToStringAndClear();
-
-        public void AppendLiteral(string text) => _text.AppendLiteral(text);
-
-        public void AppendFormatted<T>(T value) => _text.AppendFormatted(value);
-    }
 
     private sealed class Slot
     {
