@@ -3,13 +3,6 @@ using Sals.Engine.Models;
 
 namespace Sals.Engine.Latent;
 
-/// <summary>One or more cache settings are wrong; the message names each.</summary>
-public sealed class LatentSpecException(IReadOnlyList<string> errors) : Exception(string.Join(" ", errors))
-{
-    /// <summary>One sentence per wrong setting.</summary>
-    public IReadOnlyList<string> Errors { get; } = errors;
-}
-
 /// <summary>
 /// --kv-cache PRESET with any number of --sals KEY=VALUE → <see cref="LatentSpec"/> for one model. Every wrong setting is reported, not just the first.
 /// </summary>

@@ -18,7 +18,7 @@ internal sealed class BpeModel
     private const char WordMark = '\u2581';
 
     [ThreadStatic]
-    private static Workspace? _workspace;
+    private static BpeWorkspace? _workspace;
 
     private readonly Dictionary<string, int> _vocabulary;
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _lookup;
@@ -103,7 +103,7 @@ internal sealed class BpeModel
     {
         if (word.Length > CachedWordLength)
         {
-            var long_ = _workspace ??= new Workspace();
+            var long_ = _workspace ??= new BpeWorkspace();
             Merge(word, long_);
             long_.CopyTo(output);
             return;
@@ -111,7 +111,7 @@ internal sealed class BpeModel
 
         if (!_cacheLookup.TryGetValue(word, out var ids))
         {
-            var workspace = _workspace ??= new Workspace();
+            var workspace = _workspace ??= new BpeWorkspace();
             Merge(word, workspace);
             ids = workspace.ToArray();
             if (Interlocked.Increment(ref _cached) > CacheCapacity)
@@ -126,7 +126,7 @@ internal sealed class BpeModel
         output.AddRange(ids.AsSpan());
     }
 
-    private void Merge(ReadOnlySpan<char> word, Workspace work)
+    private void Merge(ReadOnlySpan<char> word, BpeWorkspace work)
     {
         Symbols(word, work);
         if (work.Count < ScanLimit)
@@ -140,7 +140,7 @@ internal sealed class BpeModel
     }
 
     /// <summary>One symbol per code point; unknown ones become bytes, the unknown token, or nothing.</summary>
-    private void Symbols(ReadOnlySpan<char> word, Workspace work)
+    private void Symbols(ReadOnlySpan<char> word, BpeWorkspace work)
     {
         work.Clear(word.Length);
         var unknown = false;
@@ -171,7 +171,7 @@ internal sealed class BpeModel
         FlushUnknown(work, ref unknown);
     }
 
-    private void FlushUnknown(Workspace work, ref bool unknown)
+    private void FlushUnknown(BpeWorkspace work, ref bool unknown)
     {
         if (unknown)
         {
@@ -180,7 +180,7 @@ internal sealed class BpeModel
         }
     }
 
-    private bool AddBytes(ReadOnlySpan<char> character, Span<byte> utf8, Workspace work)
+    private bool AddBytes(ReadOnlySpan<char> character, Span<byte> utf8, BpeWorkspace work)
     {
         if (_byteIds is null)
         {
@@ -204,7 +204,7 @@ internal sealed class BpeModel
         return true;
     }
 
-    private void MergeByScan(Workspace work)
+    private void MergeByScan(BpeWorkspace work)
     {
         Span<int> ranks = stackalloc int[ScanLimit];
         Span<int> merged = stackalloc int[ScanLimit];
@@ -249,7 +249,7 @@ internal sealed class BpeModel
         work.Count = ids.Length;
     }
 
-    private void MergeByHeap(Workspace work)
+    private void MergeByHeap(BpeWorkspace work)
     {
         var count = work.Count;
         var ids = work.Ids;
@@ -305,80 +305,4 @@ internal sealed class BpeModel
 
         work.Count = kept;
     }
-
-    /// <summary>Scratch of one thread; arrays grow to the longest word seen and are dropped when that was huge.</summary>
-    private sealed class Workspace
-    {
-        private const int KeptLength = 1 << 16;
-
-        public int[] Ids { get; private set; } = new int[256];
-
-        public int[] Next { get; private set; } = [];
-
-        public int[] Previous { get; private set; } = [];
-
-        public MergeQueue Queue { get; private set; } = new();
-
-        public int Count { get; set; }
-
-        public void Clear(int expected)
-        {
-            Count = 0;
-            if (Ids.Length > KeptLength && expected < KeptLength)
-            {
-                Ids = new int[256];
-                Next = [];
-                Previous = [];
-                Queue = new MergeQueue();
-            }
-        }
-
-        public void Add(int id)
-        {
-            if (Count == Ids.Length)
-            {
-                var grown = new int[Count * 2];
-                Ids.CopyTo(grown, 0);
-                Ids = grown;
-            }
-
-            Ids[Count++] = id;
-        }
-
-        public void Link()
-        {
-            if (Next.Length < Count)
-            {
-                Next = new int[Ids.Length];
-                Previous = new int[Ids.Length];
-            }
-
-            for (var i = 0; i < Count; i++)
-            {
-                Next[i] = i + 1;
-                Previous[i] = i - 1;
-            }
-
-            Next[Count - 1] = -1;
-        }
-
-        public int[] ToArray() => Ids.AsSpan(0, Count).ToArray();
-
-        public void CopyTo(List<int> output) => output.AddRange(Ids.AsSpan(0, Count));
-    }
-}
-
-/// <summary>How a BPE model treats whole words and characters it does not know.</summary>
-internal sealed record BpeOptions
-{
-    /// <summary>A word that is a vocabulary entry is that entry, whatever the merges say (Llama 3).</summary>
-    public bool IgnoreMerges { get; init; }
-
-    /// <summary>An unknown character becomes its UTF-8 bytes as tokens &lt;0x00&gt; .. &lt;0xFF&gt;.</summary>
-    public bool ByteFallback { get; init; }
-
-    /// <summary>A run of unknown characters is one unknown token.</summary>
-    public bool FuseUnknown { get; init; }
-
-    public string? UnknownToken { get; init; }
 }

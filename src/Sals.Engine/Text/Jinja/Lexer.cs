@@ -3,24 +3,6 @@ using System.Text;
 
 namespace Sals.Engine.Text.Jinja;
 
-internal enum TokenKind
-{
-    Data,
-    OpenBlock,
-    CloseBlock,
-    OpenPrint,
-    ClosePrint,
-    Name,
-    String,
-    Integer,
-    Float,
-    Operator,
-    End,
-}
-
-/// <param name="Text">Name, operator, digits, or the unescaped contents of data and strings.</param>
-internal readonly record struct Token(TokenKind Kind, string Text, int Line);
-
 /// <summary>
 /// Template source to tokens, as Jinja2 with trim_blocks and lstrip_blocks on: the newline after a block or comment tag is dropped, and so
 /// are blanks before one at the start of a line; - strips all white space on its side, + keeps it.

@@ -1,4 +1,3 @@
-using Sals.Engine.Models;
 using Sals.Engine.Paging;
 
 namespace Sals.Engine.Backends.Cuda.Benchmarks;

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
 using Sals.Engine.Sampling;
@@ -8,28 +7,6 @@ using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda.Benchmarks;
-
-/// <summary>A decode step of <paramref name="Batch"/> rows that each read <paramref name="Context"/> tokens.</summary>
-/// <param name="StepMilliseconds">Wall time of a step with one step of look-ahead, mean over the run: what a stream sees.</param>
-/// <param name="SlowestMilliseconds">Longest time between two collected steps.</param>
-/// <param name="DeviceMilliseconds">The last step's graph replayed alone: rows of <paramref name="Context"/> tokens.</param>
-/// <param name="HostMicroseconds">Of a step's wall time, what the backend's calls took beside waiting for the device.</param>
-/// <param name="WeightBytes">Read once a step.</param>
-/// <param name="CacheBytes">Read by all rows of a step.</param>
-/// <param name="PageBytes">Of the pages that all sequences hold, by the allocator: reserved and partly filled ones included.</param>
-/// <param name="BasisBytes">Of all compressed layers' bases on the device.</param>
-/// <param name="Compression">What bf16 keys and values of all tokens and layers would take, over pages and bases.</param>
-/// <param name="FloorShare">Time of reading these bytes at the read rate of the run, over the step's.</param>
-public sealed record StepFigure(
-    string Cache, int Batch, int Context, double StepMilliseconds, double SlowestMilliseconds, double DeviceMilliseconds, double HostMicroseconds,
-    long WeightBytes, long CacheBytes, long PageBytes, long BasisBytes, double Compression, double BytesPerSecond, double FloorShare, IReadOnlyList<KernelFigure> Kernels);
-
-/// <summary>One prompt, alone, from submission to its first token.</summary>
-/// <param name="LinearFlopsPerSecond">Products of all layers timed alone.</param>
-/// <param name="AttentionFlopsPerSecond">Causal attention of all layers timed alone; masked pairs do not count.</param>
-public sealed record PromptFigure(
-    string Cache, int Tokens, double FirstTokenMilliseconds, double TokensPerSecond, double LinearFlopsPerSecond, double AttentionFlopsPerSecond,
-    double LinearShare, IReadOnlyList<KernelFigure> Kernels);
 
 /// <summary>Measures a CUDA backend without an engine around it. One instance per cache; used by one thread.</summary>
 public sealed class CudaBench : IDisposable

@@ -1,8 +1,6 @@
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
-using Sals.Kernels.Cuda.Compilation;
-using Sals.Kernels.Cuda.Runtime;
 
 namespace Sals.Engine.Backends.Cuda.Benchmarks;
 
