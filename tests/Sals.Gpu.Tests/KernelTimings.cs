@@ -8,7 +8,6 @@ using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Kernels.Shared;
 using Sals.Kernels.Cuda.Kernels.SkinnyGemm;
 using Sals.Kernels.Cuda.Runtime;
-using Xunit;
 
 namespace Sals.Gpu.Tests;
 

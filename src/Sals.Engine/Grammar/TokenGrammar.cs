@@ -1,4 +1,3 @@
-using Place = Sals.Engine.Grammar.ByteAutomaton.Place;
 using State = Sals.Engine.Grammar.ByteAutomaton.State;
 
 namespace Sals.Engine.Grammar;

@@ -1,5 +1,4 @@
 using System.Text.Json;
-using Sals.Engine.Text.Answers;
 using Sals.Server.Api.Wire;
 
 namespace Sals.Server.Api;

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Sals.Engine.Evaluation;
 using Sals.Engine.Latent;
 
 namespace Sals.Server.Commands;

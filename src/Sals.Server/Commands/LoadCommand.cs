@@ -1,8 +1,6 @@
 using System.CommandLine;
-using System.CommandLine.Parsing;
 using System.Diagnostics;
 using System.Globalization;
-using System.Text.Json;
 using Sals.Server.Hosting;
 using Sals.Server.Load;
 using Spectre.Console;

@@ -2,7 +2,6 @@ using Sals.Engine.Backends;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Sampling;
-using Sals.Engine.Scheduling;
 using Sals.Testing;
 using Xunit;
 

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Sals.Engine.Grammar;
 using Xunit;
 

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Globalization;
 using Sals.Engine.Grammar;
 using Sals.Engine.Tests.Text;
-using Sals.Engine.Text;
 using Sals.Engine.Text.Answers;
 using Xunit;
 

@@ -1,5 +1,4 @@
 using System.Text;
-using System.Text.Json;
 using Sals.Engine.Grammar;
 using Sals.Engine.Text.Answers;
 using Xunit;

@@ -1,4 +1,3 @@
-using Sals.Engine.Backends;
 using Sals.Engine.Paging;
 using Sals.Testing;
 using Xunit;

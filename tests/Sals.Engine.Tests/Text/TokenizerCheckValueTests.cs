@@ -1,4 +1,3 @@
-using Sals.Engine.Text;
 using Xunit;
 
 namespace Sals.Engine.Tests.Text;

@@ -1,4 +1,3 @@
-using Sals.Engine.Backends;
 using Sals.Engine.Backends.Cpu;
 using Sals.Engine.Backends.Cuda;
 using Sals.Engine.Latent;

@@ -1,5 +1,4 @@
 using Sals.Kernels.Cuda.Gemm;
-using Sals.Kernels.Cuda.Runtime;
 using Sals.Testing;
 using Xunit;
 

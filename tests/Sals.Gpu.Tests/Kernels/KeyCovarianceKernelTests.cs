@@ -1,7 +1,6 @@
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Latent;
 using Sals.Kernels.Cuda.Kernels.KeyCovariance;
-using Sals.Testing;
 using Xunit;
 
 namespace Sals.Gpu.Tests.Kernels;

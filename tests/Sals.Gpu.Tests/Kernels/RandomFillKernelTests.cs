@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Sals.Engine.Models;
 using Sals.Kernels.Cuda.Kernels.RandomFill;
-using Sals.Testing;
 using Xunit;
 
 namespace Sals.Gpu.Tests.Kernels;

@@ -1,6 +1,5 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
-using Sals.Server.Load;
 using Xunit;
 
 namespace Sals.Server.Tests.Abuse;

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
-using System.Text.Json;
 using Sals.Engine;
 using Sals.Server.Hosting;
 using Sals.Testing;

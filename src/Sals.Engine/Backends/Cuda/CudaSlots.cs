@@ -1,4 +1,3 @@
-using Sals.Engine.Sampling;
 using Sals.Engine.Scheduling;
 using Sals.Kernels.Cuda.Kernels.SampleToken;
 using Sals.Kernels.Cuda.Runtime;

@@ -1,5 +1,3 @@
-using Sals.Engine.Text;
-
 namespace Sals.Engine.Text.Answers;
 
 /// <summary>Recognises from a chat template how its model writes tool calls and reasoning.</summary>

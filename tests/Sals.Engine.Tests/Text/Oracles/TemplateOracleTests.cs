@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 using Sals.Engine.Text;
 using Sals.Engine.Text.Jinja;
