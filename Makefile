@@ -30,7 +30,7 @@ run:
 	$(SALS) serve $(MODEL) $(ARGS)
 
 calibrate:
-	$(SALS) calibrate --model $(MODEL) $(ARGS)
+	$(SALS) calibrate $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 image:
 	docker build -t sals:cuda .
