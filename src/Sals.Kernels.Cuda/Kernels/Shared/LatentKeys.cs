@@ -6,11 +6,14 @@ internal static class LatentKeys
     /// <summary>BASIS_BYTES: one KV head's part of a <see cref="BasisImage"/>.</summary>
     public static int BasisBytes(LatentShape shape) => checked((int)BasisImage.BytesOf(1, shape.HeadSize, shape.GroupRank));
 
+    /// <summary>STEPS: matrix instructions of 16 coordinates, in whole chunks of 64 bytes.</summary>
+    public static int Steps(LatentShape shape) => Chunks(shape) * (shape.Int8 ? 4 : 2);
+
     /// <summary>RING_BYTES: latents of a warpgroup's 64 tokens, or half, a quarter, .. of them where they leave no room for the rest.</summary>
     /// <param name="computeCapability">10 * major + minor.</param>
     public static int RingBytes(LatentShape shape, int computeCapability)
     {
-        var chunks = ((shape.GroupRank * (shape.Int8 ? 1 : 2)) + 63) / 64;
+        var chunks = Chunks(shape);
         while ((chunks * 4096) + (32 * 1024) > MostShared(computeCapability) && chunks % 2 == 0)
         {
             chunks /= 2;
@@ -27,4 +30,6 @@ internal static class LatentKeys
         86 or 89 => 98 * 1024,
         _ => 162 * 1024,
     };
+
+    private static int Chunks(LatentShape shape) => ((shape.GroupRank * (shape.Int8 ? 1 : 2)) + 63) / 64;
 }

@@ -188,6 +188,66 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
     }
 }
 
+// Where a tile's operands fit in registers, its keys are rebuilt by a loop over blocks of channels: a launch's first pass over straight code costs more than
+// the loop does, and registers are left for more warpgroups.
+constexpr int BLOCK_PAIRS = 2;  // rotary pairs of registers of a block
+constexpr int KEY_BLOCKS = DH / 16 / BLOCK_PAIRS;
+constexpr int STEPS = CHUNKS * CHUNK_STEPS;
+constexpr bool OPERANDS_FIT = STEPS <= 16 && RING_CHUNKS == CHUNKS;
+
+// block[m] of block i is register i + m KEY_BLOCKS of Keys; registers m and m + BLOCK_PAIRS of a block are rotary pairs
+typedef float KeyBlock[2 * BLOCK_PAIRS][4];
+typedef u32 Operands[CHUNKS][CHUNK_STEPS][4];
+
+// Waits for all copies of the thread; the ring is free behind it.
+__device__ __forceinline__ void load_operands(Operands& a, u32 ring) {
+    wait_copies<0>();
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+        widen_pieces(load_pieces(ring, c), a[c]);
+}
+
+// Adds the products of block i to keys; basis: in shared memory
+__device__ __forceinline__ void rebuild_block(KeyBlock& keys, const Operands& a, u32 basis, int i) {
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    u64 first = matrix_descriptor(basis + i * 1024, 16, KEY_BLOCKS * 1024);
+    wg_begin();
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        const u32(&left)[4] = a[step / CHUNK_STEPS][step % CHUNK_STEPS];
+        // the address is in the lower half, in units of 16 bytes
+        u64 b = (first & 0xffffffff00000000ull) | ((u32)first + (step / 4 * BASIS_BLOCK_BYTES + step % 4 * 32) / 16);
+        if constexpr (LATENT_INT8)
+            wg_multiply_add_rows_half(keys, left, b);
+        else
+            wg_multiply_add_rows_bf16(keys, left, b);
+    }
+
+    wg_commit();
+    wg_wait<0>();
+#else
+    int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int step = 0; step < STEPS; step++) {
+        const u32(&left)[4] = a[step / CHUNK_STEPS][step % CHUNK_STEPS];
+        int block = step / 4 * BASIS_BLOCK_BYTES, piece = step % 4 * 2;
+#pragma unroll
+        for (int m = 0; m < 2 * BLOCK_PAIRS; m += 2) {
+            u32 b[4];  // columns of register m, coordinates 0..7 and 8..15, then of register m + 1
+            int row = (i + (m + (lane >> 4)) * KEY_BLOCKS) * 8 + (lane & 7);
+            load_tiles(b, basis + block + row * 128 + (((piece + (lane >> 3 & 1)) ^ (row & 7)) << 4));
+#pragma unroll
+            for (int n = 0; n < 2; n++) {
+                if constexpr (LATENT_INT8)
+                    multiply_add_half(keys[m + n], left, b[n * 2], b[n * 2 + 1]);
+                else
+                    multiply_add(keys[m + n], left[0], left[1], left[2], left[3], b[n * 2], b[n * 2 + 1]);
+            }
+        }
+    }
+#endif
+}
+
 // Rotates registers j and j + DH / 16 of the warp's keys. turn(h): (cos, sin) of channel_of(j) and of the next at the position of token g + 8 h
 template <typename Turn>
 __device__ __forceinline__ void rotate_pair(Keys& keys, int j, Turn turn) {
@@ -210,6 +270,7 @@ typedef float FirstKeys[DH / 8][4][4];
 // bias: [D], of the image; by the whole block, a barrier behind it
 template <int THREADS>
 __device__ __forceinline__ void prepare_keys(FirstKeys& first, const float* bias, int kv_head) {
+#pragma unroll 1
     for (int i = threadIdx.x; i < DH * 2; i += THREADS) {
         int j = i / 16, t = i / 4 % 4, e = i % 2;
         first[j][t][i % 4] = bias[kv_head * DH + j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2 + e];
@@ -224,9 +285,18 @@ __device__ __forceinline__ void begin_keys(Keys& keys, const FirstKeys& first) {
     }
 }
 
+__device__ __forceinline__ void begin_block(KeyBlock& keys, const FirstKeys& first, int i) {
+#pragma unroll
+    for (int m = 0; m < 2 * BLOCK_PAIRS; m++) {
+        float4 v = *(const float4*)first[i + m * KEY_BLOCKS][threadIdx.x & 3];
+        keys[m][0] = v.x, keys[m][1] = v.y, keys[m][2] = v.z, keys[m][3] = v.w;
+    }
+}
+
 // Starts copying one KV head's basis by the whole block; before products read it: wait_copies, publish_basis, a barrier.
 template <int THREADS>
 __device__ __forceinline__ void fetch_basis(u32 to, const u8* image, int kv_head) {
+#pragma unroll 1
     for (int i = threadIdx.x * 16; i < BASIS_BYTES; i += THREADS * 16)
         copy16_async(to + i, image + (i64)kv_head * BASIS_BYTES + i, 16);
 }

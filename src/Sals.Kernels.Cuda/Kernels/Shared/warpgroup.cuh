@@ -4,9 +4,9 @@
 #include "types.cuh"
 
 // Rows of 64 bf16 (128 bytes), 16-byte pieces of row r permuted by XOR with r % 8; groups of 8 rows follow each other.
-// blocks: bytes from one block of 64 columns to the next, for operands whose columns are the product's own dimension.
-__device__ __forceinline__ u64 matrix_descriptor(u32 shared, u32 blocks) {
-    return (u64)((shared & 0x3ffff) >> 4) | (u64)(blocks >> 4) << 16 | (u64)(1024 >> 4) << 32 | (u64)1 << 62;
+// blocks: bytes from one block of 64 columns to the next, for operands whose columns are the product's own dimension; rows: from one group of 8 rows to the next.
+__device__ __forceinline__ u64 matrix_descriptor(u32 shared, u32 blocks, u32 rows = 1024) {
+    return (u64)((shared & 0x3ffff) >> 4) | (u64)(blocks >> 4) << 16 | (u64)(rows >> 4) << 32 | (u64)1 << 62;
 }
 
 // registers of products that follow are final; issued before the first of them
@@ -112,3 +112,12 @@ WG_MULTIPLY_ADD_ROWS_128(wg_multiply_add_rows_half, "f16")
 WG_MULTIPLY_ADD_ROWS_128(wg_multiply_add_rows_bf16, "bf16")
 WG_MULTIPLY_ADD_ROWS_64(wg_multiply_add_rows_half, "f16")
 WG_MULTIPLY_ADD_ROWS_64(wg_multiply_add_rows_bf16, "bf16")
+#define WG_MULTIPLY_ADD_ROWS_32(NAME, KIND)                                                                          \
+    __device__ __forceinline__ void NAME(float(&d)[4][4], const u32(&a)[4], u64 b) {                                 \
+        asm volatile("wgmma.mma_async.sync.aligned.m64n32k16.f32." KIND "." KIND                                     \
+                     " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, {%16,%17,%18,%19}, %20, 1, 1, 1, 0;" \
+                     : WG_ROW(d, 0), WG_ROW(d, 1), WG_ROW(d, 2), WG_ROW(d, 3)                                        \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                          \
+    }
+WG_MULTIPLY_ADD_ROWS_32(wg_multiply_add_rows_half, "f16")
+WG_MULTIPLY_ADD_ROWS_32(wg_multiply_add_rows_bf16, "bf16")

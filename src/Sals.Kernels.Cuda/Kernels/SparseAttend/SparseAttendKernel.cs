@@ -12,7 +12,6 @@ namespace Sals.Kernels.Cuda.Kernels.SparseAttend;
 public sealed class SparseAttendKernel
 {
     private const int FewGroups = 2;
-    private const int MostGroups = 3;
 
     // a step of so few rows has hardly more tiles than there are multiprocessors: the time of one counts
     private const int FewRows = 2;
@@ -45,7 +44,7 @@ public sealed class SparseAttendKernel
 
         _ropeFactor = (float)ropeFactor;
         _few = new Attend(module.Get("sparse_attend_few"), shape, FewGroups, multiprocessors);
-        _many = new Attend(module.Get("sparse_attend_many"), shape, MostGroups, multiprocessors);
+        _many = new Attend(module.Get("sparse_attend_many"), shape, LatentKeys.Steps(shape) <= 8 ? 4 : 3, multiprocessors);
         _merge = module.Get("merge_items");
         _mergeSharedBytes = MergeGroups(shape) * (shape.HeadSize + 2) * sizeof(float);
         _merge.AllowShared(_mergeSharedBytes);
@@ -172,7 +171,7 @@ public sealed class SparseAttendKernel
 
             // as the source computes them
             int most = LatentKeys.MostShared(kernel.ComputeCapability), heads = shape.QueryHeads / shape.KeyHeads;
-            var parts = 4 * heads * ((8 * ((shape.HeadSize / 8) + 4) * sizeof(float)) + 8);
+            var parts = 4 * heads * (((shape.HeadSize + 4) * sizeof(float)) + 8);
             var group = LatentKeys.RingBytes(shape, kernel.ComputeCapability) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
             var basis = LatentKeys.BasisBytes(shape);
             var held = basis + group <= most ? basis : 0;

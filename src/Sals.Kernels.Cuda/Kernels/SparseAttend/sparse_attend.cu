@@ -12,7 +12,7 @@
 //      turns         [DH/2]          u64    by value: turns per position of each rotary pair, in units of 2^-64;  rope_factor: of cos and sin
 // out  o             [B, HQ, DH]     bf16
 // tmp  partial       [ITEMS, HQ, DH] f32, partial_ml [ITEMS, HQ] f32x2 (m in base 2, l) of rows with several items, which merge_items joins
-// grid (HK * blocks of a KV head)  block 128 * GROUPS (2 or 3, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
+// grid (HK * blocks of a KV head)  block 128 * GROUPS (2 to 4, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
 // math f32 accumulation; keys rotated in f32, rounded to bf16 for q . k as cached keys are; base-2 softmax; probabilities and values in bf16 (of selected
 //      tokens in fp16) for their product; parts merged in order: of warps, then of items, so a row's result depends on its own tokens alone
 // cost 2 D R / BASIS_GROUPS operations per selected token; reads its group's share of a latent (R) for each KV head from L2, its packed values, 4 D bytes per exact token
@@ -78,9 +78,9 @@ static_assert(HQ % HK == 0 && G <= 8, "at most 8 query heads share a KV head");
 static_assert(PAGE_SIZE == ATTEND_TILE && ATTEND_RUN_PAGES == 2, "a warp takes 16 tokens of a tile, and half a page of a run");
 constexpr float NOTHING = -1e30f;  // m of no tokens; finite, so that differences are
 
-// parts of four warps: [4, G, 8] pieces of LANE_CHANNELS numbers, 4 apart from each other so that eight lanes store to different banks; then (m, l)
-constexpr int PIECE = LANE_CHANNELS + 4;
-constexpr int PARTS_BYTES = 4 * G * (8 * PIECE * 4 + 8);
+// parts of four warps: [4, G, DH] numbers, heads 4 further apart so that the lanes of a store meet different banks; then (m, l)
+constexpr int PART_ROW = DH + 4;
+constexpr int PARTS_BYTES = 4 * G * (PART_ROW * 4 + 8);
 
 // one item of the block's KV head
 struct Task {
@@ -94,10 +94,11 @@ constexpr int TASKS = 16;  // of a warpgroup, looked up at once
 constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
 
 // Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
-// take the most tiles, where all their operands are close.
+// or, where a tile's operands leave the registers, four take the most tiles.
 constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
+constexpr bool IN_BLOCKS = BASIS_FITS && OPERANDS_FIT;
 #if __CUDA_ARCH__ >= 900
-constexpr int FEW_GROUPS = 2, MOST_GROUPS = BASIS_FITS ? 3 : 2;
+constexpr int FEW_GROUPS = 2, MOST_GROUPS = !BASIS_FITS ? 2 : STEPS <= 8 ? 4 : 3;
 #else
 constexpr int FEW_GROUPS = 2, MOST_GROUPS = 2;
 #endif
@@ -109,7 +110,7 @@ static_assert(FITTING >= 1, "a warpgroup's latents fit in shared memory");
 
 struct Common {
     __align__(16) FirstKeys first_keys;
-    __align__(16) u64 turns[DH / 2];
+    __align__(16) u32 turns[DH / 16][4][2];  // of each register of keys that is the first of a pair, and lane t
 };
 
 #include "attend_run.cuh"
@@ -129,8 +130,9 @@ __device__ __forceinline__ void attend(const Args& args) {
     float* parts = (float*)(tasks + TASKS);
     release_successor();
     prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
+#pragma unroll 1
     for (int i = threadIdx.x; i < DH / 2; i += THREADS)
-        common.turns[i] = args.turns[i];
+        common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = (u32)((args.turns[i] + (1u << 31)) >> 32);
 
     // Of the warpgroup's next tasks, bits in `tiles` and `runs`.
     u32 tiles, runs;
@@ -157,35 +159,27 @@ __device__ __forceinline__ void attend(const Args& args) {
     wait_predecessor();
     for (int first = slot;;) {
         // all tasks' tokens at once: a chain of reads that is waited for once
-        constexpr int EACH = 4;  // of a thread in flight
 #pragma unroll 1
-        for (int begin = thread; begin < TASKS * ATTEND_TILE; begin += EACH * 128) {
-            Token token[EACH];
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                int at = begin + i * 128;
-                if (tiles >> (at / ATTEND_TILE) & 1)
-                    token[i] = find_token(args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
-            }
-
-#pragma unroll
-            for (int i = 0; i < EACH; i++) {
-                if (tiles >> ((begin + i * 128) / ATTEND_TILE) & 1)
-                    tokens[begin + i * 128] = token[i];
-            }
+        for (int at = thread; at < (32 - __clz(tiles)) * ATTEND_TILE; at += 128) {
+            if (tiles >> (at / ATTEND_TILE) & 1)
+                fetch_token(tokens + at, args, tasks[at / ATTEND_TILE], at % ATTEND_TILE);
         }
 
+        commit_copies();
+        wait_copies<0>();
         sync_group(group);
         auto tokens_of = [&](u32 some) { return tokens + (__ffs(some) - 1) * ATTEND_TILE + warp * 16; };
         LatentRows rows;
-        if (tiles) {
-            set_rows(rows, args, tokens_of(tiles), kv_head);
+        auto fetch_rows = [&](const Token* of) {
+            set_rows(rows, args, of, kv_head);
 #pragma unroll
             for (int c = 0; c < RING_CHUNKS; c++) {
                 fetch_chunk(ring, c, rows);
                 commit_copies();
             }
-        }
+        };
+        if (tiles)
+            fetch_rows(tokens_of(tiles));
 
         if (!ready && wants_basis) {
             if (tiles)
@@ -197,20 +191,32 @@ __device__ __forceinline__ void attend(const Args& args) {
             ready = true;
         }
 
-        for (; runs; runs &= runs - 1)
-            attend_run(args, tasks[__ffs(runs) - 1], kv_head, parts);
-        while (tiles) {
-            u32 next = tiles & (tiles - 1);
-            if (RING_CHUNKS == CHUNKS && next)
-                set_rows(rows, args, tokens_of(next), kv_head);
-            attend_tile(args, tasks[__ffs(tiles) - 1], kv_head, tokens_of(tiles), common, ring, basis, parts, [&](int c) {
-                if (RING_CHUNKS < CHUNKS && c == CHUNKS - RING_CHUNKS && next)
+        while (runs | tiles) {
+            State state;
+            const Task& task = tasks[__ffs(runs ? runs : tiles) - 1];
+            if (runs) {
+                attend_run(args, task, kv_head, state);
+                runs &= runs - 1;
+            } else {
+                u32 own = tiles, next = tiles & (tiles - 1);
+                if (!IN_BLOCKS && RING_CHUNKS == CHUNKS && next)
                     set_rows(rows, args, tokens_of(next), kv_head);
-                if (c + RING_CHUNKS < CHUNKS || next)
-                    fetch_chunk(ring, (c + RING_CHUNKS) % CHUNKS, rows);
-                commit_copies();
-            });
-            tiles = next;
+                attend_tile(
+                    args, task, kv_head, tokens_of(own), common, ring, basis, state,
+                    [&](int c) {
+                        if (RING_CHUNKS < CHUNKS && c == CHUNKS - RING_CHUNKS && next)
+                            set_rows(rows, args, tokens_of(next), kv_head);
+                        if (c + RING_CHUNKS < CHUNKS || next)
+                            fetch_chunk(ring, (c + RING_CHUNKS) % CHUNKS, rows);
+                        commit_copies();
+                    },
+                    [&] {
+                        if (next)
+                            fetch_rows(tokens_of(next));
+                    });
+                tiles = next;
+            }
+            finish(args, task, kv_head, parts, state);
         }
 
         wait_copies<0>();

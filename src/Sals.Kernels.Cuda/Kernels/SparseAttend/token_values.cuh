@@ -1,7 +1,8 @@
 // Values as left operands of the matrix instructions that weigh them: all channels of a KV head by 16 tokens of a warp, straight from memory to registers.
 // Lane (g, t) holds tokens 2 t, 2 t + 1, 8 + 2 t and 9 + 2 t of channels LANE_CHANNELS g.., so a token's share of a lane is contiguous, and so are, in
 // the result, a lane's channels of the query heads 2 t and 2 t + 1: half the instructions and accumulators of the other way round.
-// Codes become fp16 as (1024 + code) scale - 1024 scale, exactly but for the last rounding; their zeros are weighed apart, one row for each lane g.
+// Codes become fp16 as (1024 + code) scale - 1024 scale, exactly but for the last rounding; their zeros are weighed apart, one row for each lane g,
+// and beside them the sum of the weights.
 #pragma once
 #include "bf16.cuh"
 #include "half.cuh"
@@ -34,17 +35,35 @@ __device__ __forceinline__ void load_whole(WholeValues& values, int i, const u16
     }
 }
 
-// p0, p1: weights of tokens (2 t, 2 t + 1) and (8 + 2 t, 9 + 2 t) by head g, in the values' format
-template <bool HALF>
-__device__ __forceinline__ void weigh_whole(Weighed& o, const WholeValues& values, u32 p0, u32 p1) {
+// Adds bf16 values and their weights' sums. p0, p1: weights of tokens (2 t, 2 t + 1) and (8 + 2 t, 9 + 2 t) by head g, bf16
+__device__ __forceinline__ void weigh_whole(Weighed& o, float (&l)[2], const WholeValues& values, u32 p0, u32 p1) {
+    float sums[4] = {l[0], l[1], 0.f, 0.f};
+    multiply_add(sums, 0x3f803f80u, 0, 0x3f803f80u, 0, p0, p1);
+    l[0] = sums[0], l[1] = sums[1];
+#pragma unroll
+    for (int k = 0; k < LANE_CHANNELS / 2; k++) {
+        u32 a = values.pair[0][k], b = values.pair[1][k], c = values.pair[2][k], d = values.pair[3][k];
+        multiply_add(o[k], low_halves(a, b), high_halves(a, b), low_halves(c, d), high_halves(c, d), p0, p1);
+    }
+}
+
+// 1 / 16, twice: 1024 scales stay within fp16 for scales of up to 1,023
+constexpr u32 SIXTEENTHS = 0x2c002c00u;
+
+// o = what the sixteen weigh, l = their weights; p0, p1: 16 times the weights, as weigh_whole has them, fp16
+__device__ __forceinline__ void weigh_first(Weighed& o, float (&l)[2], const WholeValues& values, u32 p0, u32 p1) {
+    u32 ones[4] = {SIXTEENTHS, 0, SIXTEENTHS, 0};
+    float sums[4];
+    multiply_half(sums, ones, p0, p1);
+    l[0] = sums[0], l[1] = sums[1];
 #pragma unroll
     for (int k = 0; k < LANE_CHANNELS / 2; k++) {
         u32 a = values.pair[0][k], b = values.pair[1][k], c = values.pair[2][k], d = values.pair[3][k];
         u32 v[4] = {low_halves(a, b), high_halves(a, b), low_halves(c, d), high_halves(c, d)};
-        if constexpr (HALF)
-            multiply_add_half(o[k], v, p0, p1);
-        else
-            multiply_add(o[k], v[0], v[1], v[2], v[3], p0, p1);
+        multiply_half(o[k], v, p0, p1);
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            o[k][e] *= 1.f / 16.f;
     }
 }
 
@@ -76,9 +95,6 @@ __device__ __forceinline__ void load_coded(CodedValues& values, int i, const u8*
     }
 }
 
-// so that 1024 scales stay within fp16: scales of up to 1,023
-constexpr float VALUE_SHRINK = 1.f / 16.f;
-
 __device__ __forceinline__ u32 multiply_add2(u32 a, u32 b, u32 c) {
     u32 d;
     asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
@@ -93,8 +109,8 @@ __device__ __forceinline__ u32 mask_or(u32 x, u32 bits) {
     return y;
 }
 
-// o = what the sixteen weigh, not added to; p0, p1: as weigh_whole has them, fp16
-__device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& values, u32 p0, u32 p1) {
+// o and l likewise
+__device__ __forceinline__ void weigh_coded(Weighed& o, float (&l)[2], const CodedValues& values, u32 p0, u32 p1) {
     constexpr int FIELD = VALUE_BITS == 4 ? 4 : 2, WORD_CHANNELS = 32 / FIELD;
     constexpr u32 MASK = VALUE_BITS == 4 ? 0x000f000fu : 0x00030003u;
     u32 scale[2], back[2], even[2][CODE_WORDS], odd[2][CODE_WORDS], even_third[2], odd_third[2];
@@ -103,7 +119,7 @@ __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& value
 #pragma unroll
     for (int i = 0; i < 2; i++) {
         u32 pair = low_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
-        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scale[i]) : "r"(pair), "r"(0x2c002c00u));     // VALUE_SHRINK
+        asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(scale[i]) : "r"(pair), "r"(SIXTEENTHS));
         asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(back[i]) : "r"(scale[i]), "r"(0xe400e400u));  // -1024
         zero[i] = high_halves(values.scale[i * 2], values.scale[i * 2 + 1]);
 #pragma unroll
@@ -121,23 +137,27 @@ __device__ __forceinline__ void weigh_coded(Weighed& o, const CodedValues& value
     // in a register, so that mask and offset are one instruction
     u32 offset;
     asm("mov.b32 %0, 0x64006400;" : "=r"(offset));
-    u32 rows[4] = {zero[0], 0, zero[1], 0};
+    u32 rows[4] = {zero[0], SIXTEENTHS, zero[1], SIXTEENTHS};
     multiply_half(zeros, rows, p0, p1);
+    zeros[0] *= 1.f / 16.f, zeros[1] *= 1.f / 16.f, l[0] = zeros[2], l[1] = zeros[3];
+    u32 once0, once1;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(once0) : "r"(p0), "r"(SIXTEENTHS));
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(once1) : "r"(p1), "r"(SIXTEENTHS));
 #pragma unroll
     for (int k = 0; k < LANE_CHANNELS / 2; k++) {
+        int word = k * 2 / WORD_CHANNELS, bit = k % (WORD_CHANNELS / 2) * FIELD;
+        // Four bits further up a code is 16 times itself: half of the codes need no shift of their own, and weights once instead of 16 times.
+        int up = VALUE_BITS == 3 ? 0 : bit & 4;
         u32 v[4];  // the even channel of tokens 0 and 1, the odd one, both of tokens 2 and 3
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int word = k * 2 / WORD_CHANNELS, field = k % (WORD_CHANNELS / 2);
-            u32 code = mask_or<MASK>((i % 2 ? odd : even)[i / 2][word] >> (field * FIELD), offset);
+            u32 pair = (i % 2 ? odd : even)[i / 2][word] >> (bit - up),
+                code = up ? mask_or<(MASK << 4)>(pair, offset) : mask_or<MASK>(pair, offset);
             if constexpr (VALUE_BITS == 3)
-                code |= ((i % 2 ? odd_third : even_third)[i / 2] >> field & 0x00010001u) << 2;
+                code |= ((i % 2 ? odd_third : even_third)[i / 2] >> (bit / FIELD) & 0x00010001u) << 2;
             v[i] = multiply_add2(code, scale[i / 2], back[i / 2]);
         }
 
-        multiply_half(o[k], v, p0, p1);
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            o[k][e] = fmaf(o[k][e], 1.f / VALUE_SHRINK, zeros[e % 2]);
+        multiply_half_onto(o[k], v, up ? once0 : p0, up ? once1 : p1, zeros[0], zeros[1]);
     }
 }
