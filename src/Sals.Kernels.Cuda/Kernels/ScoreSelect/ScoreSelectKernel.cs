@@ -87,13 +87,13 @@ public sealed class ScoreSelectKernel
 
     /// <summary>Scores of a step, and what blocks tell each other. One serves all layers, and one kernel: its launches are counted.</summary>
     /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
-    /// <param name="Bins">[B, MAXP * 2, 8], the bin of each score, bit by bit</param>
+    /// <param name="Bins">[B, MAXP * 64], the bin of each score</param>
     /// <param name="Mask">[B, MAXP * 2]</param>
     /// <param name="Counts">[2 * MaxBlocks, 21, 4]</param>
     /// <param name="Listed">[MaxBlocks, 1,536, 4]</param>
     /// <param name="Launches">[1], times the blocks of a launch</param>
     public readonly record struct Workspace(
-        DevicePtr<uint> Keys, DevicePtr<uint> Bins, DevicePtr<uint> Mask, DevicePtr<uint> Counts, DevicePtr<uint> Listed, DevicePtr<ulong> Launches)
+        DevicePtr<uint> Keys, DevicePtr<byte> Bins, DevicePtr<uint> Mask, DevicePtr<uint> Counts, DevicePtr<uint> Listed, DevicePtr<ulong> Launches)
     {
         private const int PageTokens = 64;
         private const long CountWords = 2 * MaxBlocks * 21 * 4;
@@ -102,7 +102,7 @@ public sealed class ScoreSelectKernel
         /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
         public static long Bytes(int rows, int maxPages) =>
             DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens)
-            + DeviceArena.SizeOf<uint>((long)rows * maxPages * PageTokens / 4)
+            + DeviceArena.SizeOf<byte>((long)rows * maxPages * PageTokens)
             + DeviceArena.SizeOf<uint>(2L * rows * maxPages)
             + DeviceArena.SizeOf<uint>(CountWords)
             + DeviceArena.SizeOf<uint>(ListedWords)
@@ -113,7 +113,7 @@ public sealed class ScoreSelectKernel
         {
             var workspace = new Workspace(
                 arena.Take<uint>((long)rows * maxPages * PageTokens),
-                arena.Take<uint>((long)rows * maxPages * PageTokens / 4),
+                arena.Take<byte>((long)rows * maxPages * PageTokens),
                 arena.Take<uint>(2L * rows * maxPages),
                 arena.Take<uint>(CountWords),
                 arena.Take<uint>(ListedWords),
@@ -138,7 +138,7 @@ public sealed class ScoreSelectKernel
         public DevicePtr<float> BandQueries;
         public DevicePtr<float> BandBiases;
         public DevicePtr<uint> Keys;
-        public DevicePtr<uint> Bins;
+        public DevicePtr<byte> Bins;
         public DevicePtr<uint> Mask;
         public DevicePtr<uint> Counts;
         public DevicePtr<uint> Listed;

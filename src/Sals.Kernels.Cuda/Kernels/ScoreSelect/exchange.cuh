@@ -52,66 +52,42 @@ __device__ __forceinline__ void publish_counts(const Args& args, const Shared& s
     }
 }
 
-// What the blocks of the row, and those before this one, have in six bins, in pairs of 16 bits.
-struct Counts {
-    u32 all[3], before[3];
-
-    __device__ __forceinline__ static u32 half(const u32 (&pairs)[3], int i) { return i % 2 ? pairs[i / 2] >> 16 : pairs[i / 2] & 0xffff; }
-};
-
-// Waits for the counts of all blocks of the row and adds them up in shared.total, which was zero. Thread tid has bins tid % RECORD * 6 + 1.. of blocks
-// tid / RECORD, + GROUP, ..
-__device__ __forceinline__ Counts gather_counts(const Args& args, Shared& shared, const Part& part) {
+// Waits for the counts of all blocks of the row and adds them up in shared.total, those of the blocks before this one in shared.before; both were zero.
+// Thread tid has bins tid % RECORD * 6 + 1.. of blocks tid / RECORD, + GROUP, .., in pairs of 16 bits.
+__device__ __forceinline__ void gather_counts(const Args& args, Shared& shared, const Part& part) {
     int piece = threadIdx.x % RECORD, group = threadIdx.x / RECORD, index = blockIdx.x - part.block;
     u32 launch = shared.launch;
-    uint4 record[RECORDS_EACH];
+    if (group < GROUP && group < part.blocks) {
+        uint4 record[RECORDS_EACH];
 #pragma unroll
-    for (int i = 0; i < RECORDS_EACH; i++) {
-        int block = group + i * GROUP;
-        record[i] = make_uint4(0, 0, 0, launch);
-        if (i * GROUP < part.blocks && group < GROUP && block < part.blocks)
-            record[i] = look(record_of(args, part.block + block, block == 0) + piece * 4);
-    }
-
-    Counts counts = {};
-#pragma unroll
-    for (int i = 0; i < RECORDS_EACH; i++) {
-        if (i * GROUP < part.blocks) {
+        for (int i = 0; i < RECORDS_EACH; i++) {
             int block = group + i * GROUP;
-            while (record[i].w != launch)
+            record[i] = make_uint4(0, 0, 0, launch);
+            if (i * GROUP < part.blocks && block < part.blocks)
                 record[i] = look(record_of(args, part.block + block, block == 0) + piece * 4);
-            counts.all[0] += record[i].x, counts.all[1] += record[i].y, counts.all[2] += record[i].z;
-            if (block < index)
-                counts.before[0] += record[i].x, counts.before[1] += record[i].y, counts.before[2] += record[i].z;
+        }
+
+        u32 all[3] = {}, before[3] = {};
+#pragma unroll
+        for (int i = 0; i < RECORDS_EACH; i++) {
+            if (i * GROUP < part.blocks) {
+                int block = group + i * GROUP;
+                while (record[i].w != launch)
+                    record[i] = look(record_of(args, part.block + block, block == 0) + piece * 4);
+                all[0] += record[i].x, all[1] += record[i].y, all[2] += record[i].z;
+                if (block < index)
+                    before[0] += record[i].x, before[1] += record[i].y, before[2] += record[i].z;
+            }
+        }
+
+        int bin = 1 + piece * BINS_PER_WORDS;
+#pragma unroll
+        for (int i = 0; i < BINS_PER_WORDS; i++) {
+            atomicAdd(shared.total + bin + i, i % 2 ? all[i / 2] >> 16 : all[i / 2] & 0xffff);
+            if (group < index)
+                atomicAdd(shared.before + bin + i, i % 2 ? before[i / 2] >> 16 : before[i / 2] & 0xffff);
         }
     }
 
-    if (group < GROUP && group < part.blocks) {
-#pragma unroll
-        for (int i = 0; i < BINS_PER_WORDS; i++)
-            atomicAdd(shared.total + 1 + piece * BINS_PER_WORDS + i, Counts::half(counts.all, i));
-    }
-
     __syncthreads();
-    return counts;
-}
-
-// Adds to shared.before_above and shared.before_in what blocks before this one have above a bin and in it.
-__device__ __forceinline__ void count_before(Shared& shared, const Counts& counts, int bin) {
-    int own = 1 + threadIdx.x % RECORD * BINS_PER_WORDS;
-    u32 above = 0, in = 0;
-#pragma unroll
-    for (int i = 0; i < BINS_PER_WORDS; i++) {
-        u32 count = Counts::half(counts.before, i);
-        above += own + i > bin ? count : 0;
-        in += own + i == bin ? count : 0;
-    }
-
-    above = __reduce_add_sync(FULL_MASK, above), in = __reduce_add_sync(FULL_MASK, in);
-    if (threadIdx.x % 32 == 0) {
-        if (above)
-            atomicAdd(&shared.before_above, (int)above);
-        if (in)
-            atomicAdd(&shared.before_in, (int)in);
-    }
 }

@@ -9,7 +9,7 @@
 //      scale, mean, variance [RS]  f32    value of code 1 (int8 only), calibrated mean and variance of the coordinates
 // out  selected   [B, YMAX]        i32x2  (position, latent page), ascending
 // tmp  keys       [B, MAXP * 64]   u32    scores as order-preserving integers, 0 = NaN
-//      bins       [B, MAXP * 2, 8] u32    bin of each score, 0 for sinks; of 32 tokens bit 0 of the bins, bit 1, .., bit 6, nothing
+//      bins       [B, MAXP * 64]   u8     bin of each score, 0 for sinks; only of blocks with more tokens than their shared memory has room for
 //      mask       [B, MAXP * 2]    u32    only for blocks with more tokens than their shared memory has bits for
 //      counts     [2 * 192, 21, 4] u32    of a block and row: six 16-bit counts and the launch in each 16 bytes (exchange.cuh); 0 at first
 //      listed     [192, 1536, 4]   u32    key, position, nothing, launch: of the row that begins in a block; 0 at first
@@ -41,7 +41,7 @@ struct Args {
     const float* band_queries;
     const float* band_biases;
     u32* keys;
-    u32* bins;
+    u8* bins;
     u32* mask;
     u32* counts;
     u32* listed;
@@ -78,19 +78,17 @@ static_assert(BANDS == 0 || LATENT_INT8, "bands need codes");
 constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int MAX_ROWS = 256;
-constexpr int UNIT = 32;      // tokens a warp takes at a time: one word of the mask
-constexpr int BINS = 128;     // 1..126 by score, 0 for sinks
-constexpr int BIN_WORDS = 8;  // of 32 tokens: one a bit, and a spare
+constexpr int UNIT = 32;   // tokens a warp takes at a time: one word of the mask
+constexpr int BINS = 128;  // 1..126 by score, 0 for sinks
 constexpr float BINS_PER_DEVIATION = 24.f;
 constexpr int FINE_BINS = BINS;          // of the threshold's bin
 constexpr int CANDIDATES = 3 * THREADS;  // tokens of the threshold's bin that are ordered by fine bins; more are counted digit by digit
 constexpr int MASK_WORDS = MAXP * PAGE_SIZE / 32;
 constexpr int SHARED_WORDS = 1024;  // of the mask that a block keeps; the mask of more tokens lies in global memory
-constexpr int SHARED_KEYS = 4096;   // keys that a block keeps; of more tokens they are read back
+constexpr int SHARED_KEYS = 4096;   // keys and bins that a block keeps; of more tokens they are read back
 constexpr int LEAST_UNITS = 8;      // of a block where rows have several
 constexpr int LEAST_OF_LONG = 16;   // the same of more than 32 such blocks: every warp has a unit, and fewer blocks have to agree
 constexpr int MAX_BLOCKS = 192;     // of a launch
-constexpr int FEW_ROWS = 64;        // of score_select
 
 constexpr int round_up_power(int n) { return n <= 1 ? 1 : 2 * round_up_power((n + 1) / 2); }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
@@ -105,7 +103,7 @@ constexpr int GROUPS = 32 / LANES;
 constexpr int STEP = LOADS * GROUPS;  // tokens a warp reads at once
 static_assert(UNIT % STEP == 0, "whole steps");
 
-// A lane's columns of the scoring query, and where the score is expected: bin = score * factor + offset.
+// A lane's columns of the scoring query.
 struct Query {
 #if LATENT_INT8
     uint4 high[COLUMNS];
@@ -113,8 +111,6 @@ struct Query {
 #else
     float value[COLUMNS][8];
 #endif
-    float factor;
-    float offset;
 #if BANDS
     int band;  // the band whose query this is
 #endif
@@ -131,8 +127,26 @@ struct Scored {
     float2 expected;   // bin = score * x + y
     const u32* keys;   // of the row; those of the part may be read
     u32* mask;         // of the part
+    bool kept;         // keys and bins are in shared memory
     int above, count;  // tokens of the row above the bin of the k-th best, and in it
     int above_before;  // tokens above it in blocks before this one
+};
+
+// Of a histogram, descending: the bin of the k-th best token, the tokens above it and those in it; the same of the blocks before this one.
+struct Found {
+    int bin, above, count, above_before, before;
+};
+
+// Of the tokens of a part.
+struct Kept {
+    __align__(16) u32 keys[SHARED_KEYS];
+    u8 bins[SHARED_KEYS];
+};
+
+struct Rows {
+    int first[MAX_ROWS + 1];  // units before each row
+    int length[MAX_ROWS];
+    int slot[MAX_ROWS];
 };
 
 struct Shared {
@@ -141,25 +155,29 @@ struct Shared {
     __align__(16) u8 low[RS];
 #endif
     __align__(16) u32 histogram[BINS];
-    __align__(16) u32 total[BINS];
+    __align__(16) u32 total[BINS];   // of the row
+    __align__(16) u32 before[BINS];  // of the blocks before this one
     __align__(16) u32 fine[FINE_BINS];
-    int first[MAX_ROWS + 1];  // units before each row
-    int length[MAX_ROWS];
-    int slot[MAX_ROWS];
+    union {
+        Kept kept;  // score_select
+        Rows rows;  // score_select_many
+    };
     Scored waiting[2];  // parts of rows that other blocks share
     Part part;
-    int candidates[CANDIDATES];
-    u8 place[CANDIDATES];  // fine bin of each
+    float2 expected;  // bin = score * x + y
+    Found found;
+    u16 tied[CANDIDATES];
+    u8 place[CANDIDATES];  // fine bin of each candidate
     int scan[WARPS];
     float4 moments[WARPS];
-    int row, last_row, blocks, candidate_count, tied_count, before_above, before_in, before_selected;
+    int row, last_row, blocks, candidate_count, tied_count, before_selected;
     u32 launch;
 #if BANDS
     float2 band[WARPS];  // of a warp's band: score = product * x + y
 #endif
     u32 mask[SHARED_WORDS];
-    u32 keys[SHARED_KEYS];
     u64 rank[CANDIDATES];  // of the row's candidates
+    u64 least;             // of those that are selected
 };
 
 // Coordinates tid, tid + 512, .. of what a row's query is prepared from.
@@ -186,33 +204,27 @@ __device__ __forceinline__ u32 number_launch(const Args& args) {
 
 __device__ __forceinline__ void clear(Shared& shared) {
     if (threadIdx.x < BINS)
-        shared.histogram[threadIdx.x] = shared.total[threadIdx.x] = shared.fine[threadIdx.x] = 0;
+        shared.histogram[threadIdx.x] = shared.total[threadIdx.x] = shared.before[threadIdx.x] = shared.fine[threadIdx.x] = 0;
     if (threadIdx.x == 0)
-        shared.candidate_count = shared.before_above = shared.before_in = shared.before_selected = shared.tied_count = 0;
+        shared.candidate_count = shared.before_selected = shared.tied_count = 0;
 }
 
-// Scores a part whose first step is in `ahead`; tells the row's other blocks its bins. `mask` and `keys`: null where shared memory has no room.
-__device__ __forceinline__ Scored score_part(const Args& args, Shared& shared, const Part& part, Coordinates& coordinates, Window window,
-                                             Tile& ahead, u32 launch, u32* mask, u32* keys) {
-    // kept in shared memory during the scan, which has no register to spare
-    if (threadIdx.x == 0)
-        shared.part = part;
-    load_query(args, part.row, coordinates);
+// Scores shared.part, whose first step is in `ahead`; tells the row's other blocks its bins. mask: null where shared memory has no room; kept: it has for
+// keys and bins.
+__device__ __forceinline__ Scored score_part(const Args& args, Shared& shared, Coordinates& coordinates, Window window, Tile& ahead,
+                                             u32 launch, u32* mask, bool kept) {
     Query query;
-#if BANDS
-    prepare(args, shared, coordinates, part.row, part.length, query);
-#else
-    prepare(shared, coordinates, query_of(args, part.row), part.length, query);
-#endif
+    prepare(args, shared, coordinates, query);
+    scan(args, shared, query, window, ahead, kept);
     if (threadIdx.x == THREADS - 1)
         shared.launch = launch;
-    scan(args, shared, query, part, window, ahead, keys);
     __syncthreads();
     Scored scored;
     scored.part = shared.part;
-    scored.expected = make_float2(query.factor, query.offset);
+    scored.expected = shared.expected;
+    scored.kept = kept;
     scored.mask = mask ? mask : args.mask + (i64)scored.part.row * MASK_WORDS + scored.part.first;
-    scored.keys = keys ? keys - scored.part.first * UNIT : args.keys + (i64)scored.part.row * (MAXP * PAGE_SIZE);
+    scored.keys = kept ? shared.kept.keys - scored.part.first * UNIT : args.keys + (i64)scored.part.row * (MAXP * PAGE_SIZE);
     if (scored.part.blocks > 1)
         publish_counts(args, shared, scored.part);
     return scored;
@@ -224,22 +236,23 @@ extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_c
     release_successor();
     Coordinates coordinates;
     load_calibration(args, coordinates);
-    clear(shared);
     // positions, tables and latent pages are older than the launch before this one; the query is not
-    Part part;
+    if (threadIdx.x < 32)
+        part_of_few(args, shared);
+    clear(shared);
+    __syncthreads();
     Tile ahead;
     Window window;
-    bool works = part_of_few(args, part);
-    if (works)
-        window = open_tile(args, part, ahead);
+    int units = shared.part.end - shared.part.first;
+    if (units > 0)
+        window = open_tile(args, shared.part, ahead);
     // also without work: the launch after this one takes its end for that of all before it
     wait_predecessor();
     u32 launch = number_launch(args);
-    if (!works)
+    if (units == 0)
         return;
-    int units = part.end - part.first;
-    Scored scored = score_part(args, shared, part, coordinates, window, ahead, launch, units <= SHARED_WORDS ? shared.mask : nullptr,
-                               units * UNIT <= SHARED_KEYS ? shared.keys : nullptr);
+    Scored scored = score_part(args, shared, coordinates, window, ahead, launch, units <= SHARED_WORDS ? shared.mask : nullptr,
+                               units * UNIT <= SHARED_KEYS);
     find_candidates(args, shared, scored);
     list_best(args, shared, scored);
 }
@@ -268,9 +281,12 @@ extern "C" __global__ void __launch_bounds__(512, 1) score_select_many(const __g
             Part part = part_of_row(shared, turn == 0 ? first : turn == 1 ? last : first + turn - 2, begin, end);
             if (part.units == 0 || (part.blocks > 1) != (turn < 2) || (turn == 1 && first == last))
                 continue;
+            if (threadIdx.x == 0)
+                shared.part = part;
+            __syncthreads();
             Tile ahead;
             Window window = open_tile(args, part, ahead);
-            scored = score_part(args, shared, part, coordinates, window, ahead, launch, mask, nullptr);
+            scored = score_part(args, shared, coordinates, window, ahead, launch, mask, false);
             finds = lists = part.blocks == 1;
             if (!finds && threadIdx.x == 0)
                 shared.waiting[waiting] = scored;

@@ -30,17 +30,18 @@ __device__ __forceinline__ float normal_quantile(float share) {
     return share < 0.5f ? z : -z;
 }
 
+constexpr int QUERY_WARPS = smaller(WARPS, (RS + 31) / 32);  // that have coordinates
+
 // What is expected of the scores of a row: sums over coordinates. `largest`: the bits of the largest |query * scale|, of which NaN is the greatest.
 struct Expected {
     float mean, square, spread;  // of first and second moments, of variances
     u32 largest;
 };
 
-// The same bits in every thread of every block of a row. Ends with the block's other threads at the same place.
-__device__ __forceinline__ Expected expect(Shared& shared, const Coordinates& coordinates) {
-    constexpr int USED = smaller(WARPS, (RS + 31) / 32);
+// Sums by warps; total_expected adds them up after the block's next barrier, the same bits in every block of a row.
+__device__ __forceinline__ void expect(Shared& shared, const Coordinates& coordinates) {
     int warp = threadIdx.x / 32;
-    if (warp < USED) {
+    if (warp < QUERY_WARPS) {
         float mean = 0.f, square = 0.f, spread = 0.f;
         u32 largest = 0;
 #pragma unroll
@@ -56,11 +57,12 @@ __device__ __forceinline__ Expected expect(Shared& shared, const Coordinates& co
         if (threadIdx.x % 32 == 0)
             shared.moments[warp] = make_float4(mean, square, spread, __uint_as_float(largest));
     }
+}
 
-    __syncthreads();
+__device__ __forceinline__ Expected total_expected(const Shared& shared) {
     Expected sum = {};
 #pragma unroll 4
-    for (int w = 0; w < USED; w++) {
+    for (int w = 0; w < QUERY_WARPS; w++) {
         float4 part = shared.moments[w];
         sum.mean += part.x, sum.square += part.y, sum.spread += part.z, sum.largest = max(sum.largest, __float_as_uint(part.w));
     }
@@ -68,16 +70,17 @@ __device__ __forceinline__ Expected expect(Shared& shared, const Coordinates& co
     return sum;
 }
 
-// Bins around the place where the k-th best of the row is expected; a score that is not expected to vary has one bin. `unit`: of a score.
-__device__ __forceinline__ void place_bins(Query& query, const Expected& sum, float unit, int length) {
+// Bins around the place where the k-th best of the row is expected; a score that is not expected to vary has one bin. `unit`: of a score. By one thread or
+// several alike: it takes a warp as long as sixteen that share a scheduler with it would make it four times.
+__device__ __forceinline__ void place_bins(Shared& shared, const Expected& sum, float unit) {
+    int length = shared.part.length;
     float variance = sum.square - sum.mean * sum.mean;
     float factor = BINS_PER_DEVIATION * rsqrtf(variance > 0.f ? variance : sum.spread);
     float share = __fdividef((float)critical_count(length), (float)candidate_count(length));
     float offset = -BINS_PER_DEVIATION * normal_quantile(share) - sum.mean * factor;
     factor *= unit;
     bool usable = factor > 0.f && factor < 1e30f;
-    query.factor = usable ? factor : 0.f;
-    query.offset = usable ? offset : __int_as_float(0xff800000);  // -infinity
+    shared.expected = make_float2(usable ? factor : 0.f, usable ? offset : __int_as_float(0xff800000));  // -infinity
 }
 
 // Where a score lies among all bins, in fine bins; never falls as the score grows, the least for NaN. Bins are of equal width up to 2 deviations
@@ -101,8 +104,8 @@ constexpr float QUERY_RANGE = 16319.f;  // 127 * 128 + 63: two int8 halves
 typedef float Score;
 
 // Places the bins by mean and spread of the scores over all bands; the query itself is loaded band by band.
-__device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordinates coordinates, int row, int length, Query& query) {
-    int pages = latent_pages(length), count = band_of(pages - 1) + 1;
+__device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordinates coordinates, Query& query) {
+    int row = shared.part.row, length = shared.part.length, pages = latent_pages(length), count = band_of(pages - 1) + 1;
     const float* queries = args.band_queries + (i64)row * BANDS * RS;
     const float* biases = args.band_biases + row * BANDS;
 #pragma unroll
@@ -115,13 +118,19 @@ __device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordi
         coordinates.mean[j] = 0.f;
     }
 
-    Expected sum = expect(shared, coordinates);
-    for (int band = 0; band < count; band++) {
-        float share = __fdividef((float)pages_of_band(band, pages), (float)pages);
-        sum.mean += share * biases[band], sum.square += share * biases[band] * biases[band];
+    expect(shared, coordinates);
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        Expected sum = total_expected(shared);
+        for (int band = 0; band < count; band++) {
+            float share = __fdividef((float)pages_of_band(band, pages), (float)pages);
+            sum.mean += share * biases[band], sum.square += share * biases[band] * biases[band];
+        }
+
+        place_bins(shared, sum, 1.f);
     }
 
-    place_bins(query, sum, 1.f, length);
+    __syncthreads();
     query.band = -1;
 }
 
@@ -175,22 +184,30 @@ __device__ __forceinline__ void load_band(const Args& args, Shared& shared, int 
 typedef int Score;
 
 // codes round(q * scale * (16319 / largest)), ties to even, as Reference.ScoreSelect.QuantiseQuery; all zeros where that is not finite
-__device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16*, int length, Query& query) {
-    Expected sum = expect(shared, coordinates);
-    float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(sum.largest));
-    bool finite = sum.largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
+__device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordinates& coordinates, Query& query) {
+    load_query(args, shared.part.row, coordinates);
+    expect(shared, coordinates);
+    __syncthreads();
+    if (threadIdx.x < QUERY_WARPS * 32 || threadIdx.x >= THREADS - 32) {
+        Expected sum = total_expected(shared);
+        float step = __fdiv_rn(QUERY_RANGE, __uint_as_float(sum.largest));
+        bool finite = sum.largest < 0x7f800000u && __float_as_uint(step) < 0x7f800000u;
 #pragma unroll
-    for (int j = 0; j < Coordinates::EACH; j++) {
-        int i = j * THREADS + threadIdx.x;
-        if (i < RS) {
-            int code = finite ? __float2int_rn(__fmul_rn(__fmul_rn(coordinates.query[j], coordinates.scale[j]), step)) : 0,
-                upper = (code + 64) >> 7;
-            shared.high[i] = (u8)upper;
-            shared.low[i] = (u8)(code - upper * 128);
+        for (int j = 0; j < Coordinates::EACH; j++) {
+            int i = j * THREADS + threadIdx.x;
+            if (i < RS) {
+                int code = finite ? __float2int_rn(__fmul_rn(__fmul_rn(coordinates.query[j], coordinates.scale[j]), step)) : 0,
+                    upper = (code + 64) >> 7;
+                shared.high[i] = (u8)upper;
+                shared.low[i] = (u8)(code - upper * 128);
+            }
         }
+
+        // the last warp, which mostly has no coordinates
+        if (threadIdx.x >= THREADS - 32)
+            place_bins(shared, sum, finite ? __fdividef(__uint_as_float(sum.largest), QUERY_RANGE) : 0.f);
     }
 
-    place_bins(query, sum, finite ? __fdividef(__uint_as_float(sum.largest), QUERY_RANGE) : 0.f, length);
     __syncthreads();
     int lane = threadIdx.x % LANES;
 #pragma unroll
@@ -234,12 +251,18 @@ typedef float Score;
 
 __device__ __forceinline__ Score score_of_product(float product, const Shared&) { return product; }
 
-__device__ __forceinline__ void prepare(Shared& shared, const Coordinates& coordinates, const u16* source, int length, Query& query) {
+__device__ __forceinline__ void prepare(const Args& args, Shared& shared, Coordinates& coordinates, Query& query) {
     int lane = threadIdx.x % LANES;
+    const u16* source = query_of(args, shared.part.row);
+    load_query(args, shared.part.row, coordinates);
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++)
         widen8(c * LANES + lane < VECTORS ? ((const uint4*)source)[c * LANES + lane] : make_uint4(0, 0, 0, 0), query.value[c]);
-    place_bins(query, expect(shared, coordinates), 1.f, length);
+    expect(shared, coordinates);
+    __syncthreads();
+    if (threadIdx.x >= THREADS - 32)
+        place_bins(shared, total_expected(shared), 1.f);
+    __syncthreads();
 }
 
 __device__ __forceinline__ float dot(const uint4 (&latent)[COLUMNS], const Query& query) {
@@ -365,13 +388,12 @@ __device__ __forceinline__ Window open_tile(const Args& args, const Part& part, 
     return window;
 }
 
-// Scores a part of a row, the first step of which is in `tile`, and counts its bins. Keeps the part's keys at `kept` too,
-// where that is not null.
-__device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& query, const Part& part, Window window, Tile& tile,
-                                     u32* kept) {
-    int lane = threadIdx.x & 31, end = part.end, sink = sink_count(part.length);
+// Scores shared.part, the first step of which is in `tile`, and counts its bins. kept: keys and bins go to shared memory, too.
+__device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& query, Window window, Tile& tile, bool kept) {
+    const Part& part = shared.part;
+    int lane = threadIdx.x & 31, first = part.first, end = part.end, sink = sink_count(part.length);
     u32 before = part.row * MASK_WORDS;  // units of the rows before
-    float2 expected = make_float2(query.factor, query.offset);
+    float2 expected = shared.expected;
     const u8* latents = latents_at(args, window, 0);
 #pragma unroll 1
     for (int unit = window.base, i = 1; unit < end; unit += WARPS, i++) {
@@ -391,17 +413,11 @@ __device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& qu
         latents = next;
         int bin = token < sink ? 0 : place_of((float)score, expected) / FINE_BINS;
         args.keys[(before + unit) * UNIT + lane] = key_of(score);
-        if (kept)
-            kept[token - part.first * UNIT] = key_of(score);
         atomicAdd(shared.histogram + bin, 1u);
-        u32 own = 0;
-#pragma unroll
-        for (int bit = 0; bit < 7; bit++) {
-            u32 word = __ballot_sync(FULL_MASK, bin >> bit & 1);
-            own = lane == bit ? word : own;
-        }
-
-        if (lane < BIN_WORDS)
-            args.bins[(before + unit) * BIN_WORDS + lane] = own;
+        if (kept) {
+            shared.kept.keys[token - first * UNIT] = key_of(score);
+            shared.kept.bins[token - first * UNIT] = (u8)bin;
+        } else
+            args.bins[(before + unit) * UNIT + lane] = (u8)bin;
     }
 }

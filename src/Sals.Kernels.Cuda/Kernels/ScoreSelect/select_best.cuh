@@ -2,14 +2,9 @@
 // score_select.cu.
 #pragma once
 
-// Of a histogram, descending: the bin of the k-th best token, the tokens above it and those in it.
-struct Threshold {
-    int bin, above, count;
-};
-
-// The bin of the k-th best; every lane of a warp gets the answer. Lane l has bins 124 - 4 l to 127 - 4 l. A bin with `saturated` tokens or more is taken
-// to hold MANY.
-__device__ __forceinline__ Threshold find_bin(const u32* bins, int k, int saturated = 0x7fffffff) {
+// The bin of the k-th best, by one warp; every lane gets the answer, but for what earlier blocks have. Lane l has bins 124 - 4 l to 127 - 4 l. A bin with
+// `saturated` tokens or more is taken to hold MANY.
+__device__ __forceinline__ Found find_bin(const u32* bins, int k, int saturated = 0x7fffffff) {
     int lane = threadIdx.x & 31;
     uint4 four = ((const uint4*)bins)[31 - lane];
     int count[4] = {(int)four.x, (int)four.y, (int)four.z, (int)four.w}, own = 0;
@@ -19,12 +14,18 @@ __device__ __forceinline__ Threshold find_bin(const u32* bins, int k, int satura
         own += count[i];
     }
 
+    // sums over 4, 16 and 32 lanes; what a shuffle takes is the time of this
     int above = own;
 #pragma unroll
-    for (int offset = 1; offset < 32; offset <<= 1) {
-        int below = __shfl_up_sync(FULL_MASK, above, offset);
-        if (lane >= offset)
-            above += below;
+    for (int width = 1; width < 32; width *= 4) {
+        int sum = above;
+#pragma unroll
+        for (int i = 1; i < (width == 16 ? 2 : 4); i++) {
+            int below = __shfl_up_sync(FULL_MASK, above, i * width);
+            sum += lane >= i * width ? below : 0;
+        }
+
+        above = sum;
     }
 
     above -= own;
@@ -36,6 +37,25 @@ __device__ __forceinline__ Threshold find_bin(const u32* bins, int k, int satura
     }
 
     return {__shfl_sync(FULL_MASK, bin, source), __shfl_sync(FULL_MASK, above, source), __shfl_sync(FULL_MASK, in, source)};
+}
+
+// The same for the block, with what earlier blocks have; ends with a barrier.
+__device__ __forceinline__ Found find_bin_of_row(Shared& shared, const u32* bins, int k) {
+    if (threadIdx.x < 32) {
+        Found found = find_bin(bins, k, SATURATED);
+        uint4 four = ((const uint4*)shared.before)[threadIdx.x];
+        u32 count[4] = {four.x, four.y, four.z, four.w}, above = 0;
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            above += (int)threadIdx.x * 4 + i > found.bin ? count[i] : 0;
+        found.above_before = (int)__reduce_add_sync(FULL_MASK, above);
+        found.before = (int)shared.before[found.bin];
+        if (threadIdx.x == 0)
+            shared.found = found;
+    }
+
+    __syncthreads();
+    return shared.found;
 }
 
 // The k-th largest rank of tokens [sink, end), digit by digit from the highest: any scores, ties too. Sets `prefix` and `shift`; those with
@@ -74,7 +94,7 @@ __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, in
         }
 
         __syncthreads();
-        Threshold found = find_bin(shared.fine, k);
+        Found found = find_bin(shared.fine, k);
         prefix = prefix << 7 | found.bin;
         k -= found.above;
         if (k == found.count || shift == 0)
@@ -113,87 +133,102 @@ __device__ __forceinline__ void mark_by_rank(const u32* keys, const Part& part, 
     __syncthreads();
 }
 
-// Bins of 32 tokens, bit by bit.
-struct Bins {
-    uint4 low, high;
-};
-
-__device__ __forceinline__ Bins load_bins(const u32* bins, int unit, int units) {
-    const uint4* words = (const uint4*)(bins + unit * BIN_WORDS);
-    return unit < units ? Bins{__ldcg(words), __ldcg(words + 1)} : Bins{};
+// Which of four bytes are at least `least`, all below 128: bits 0 to 3.
+__device__ __forceinline__ u32 reaching(u32 bytes, int least) {
+    u32 high = ((bytes | 0x80808080u) - least * 0x01010101u) & 0x80808080u;
+    return (high >> 7) * 0x01020408u >> 24;
 }
 
-// Bits of the tokens above a bin, by one pass over the bins of units `first`.., of which the thread's first is loaded; lists the tokens in it.
-__device__ __forceinline__ void mark_above(const u32* bins, Bins own, int first, int units, int bin, u32* mask, Shared& shared) {
+// Marks the part's tokens above a bin and lists those in it: for the row's other blocks unless it has none.
+__device__ __forceinline__ void mark_above(const Args& args, Shared& shared, const Scored& scored, const Found& found) {
+    const Part& part = scored.part;
+    const u8* bins = args.bins + (i64)part.row * (MAXP * PAGE_SIZE) + part.first * UNIT;
+    u32* list = list_of(args, part) + found.before * 4;
 #pragma unroll 1
-    for (int unit = threadIdx.x; unit < units; unit += THREADS) {
-        Bins next = load_bins(bins, unit + THREADS, units);
-        u32 words[7] = {own.low.x, own.low.y, own.low.z, own.low.w, own.high.x, own.high.y, own.high.z};
-        u32 above = 0, in = FULL_MASK;
+    for (int piece = threadIdx.x; piece < 2 * (part.end - part.first); piece += THREADS) {
+        uint4 v = scored.kept ? ((const uint4*)shared.kept.bins)[piece] : __ldcg((const uint4*)bins + piece);
+        u32 word[4] = {v.x, v.y, v.z, v.w}, above = 0, in = 0;
 #pragma unroll
-        for (int bit = 6; bit >= 0; bit--) {
-            u32 wanted = bin >> bit & 1 ? FULL_MASK : 0;
-            above |= in & words[bit] & ~wanted;
-            in &= ~(words[bit] ^ wanted);
-        }
-
-        mask[unit] = above;
+        for (int i = 0; i < 4; i++)
+            above |= reaching(word[i], found.bin + 1) << 4 * i, in |= reaching(word[i], found.bin) << 4 * i;
+        ((u16*)scored.mask)[piece] = (u16)above;
+        in ^= above;
         if (in) {
             int slot = atomicAdd(&shared.candidate_count, __popc(in));
-            for (; in; in &= in - 1)
-                shared.candidates[slot++] = (first + unit) * UNIT + __ffs(in) - 1;
+#pragma unroll 1
+            for (; in; in &= in - 1, slot++) {
+                int token = part.first * UNIT + piece * 16 + __ffs(in) - 1;
+                u32 key = scored.keys[token];
+                if (part.blocks == 1)
+                    shared.rank[slot] = rank_of(key, token);
+                else
+                    publish(list + slot * 4, key, (u32)token, 0, shared.launch);
+            }
         }
-
-        own = next;
     }
 }
 
 // Adds the k best of the listed candidates: those of the part to the mask, those before it to shared.before_selected. Their ranks are in shared.rank,
 // their fine bins in shared.place and counted in shared.fine.
 __device__ __forceinline__ void mark_candidates(Shared& shared, const Part& part, int count, int k, u32* mask) {
-    auto add = [&](u64 rank) {
-        int token = token_of(rank), word = token / UNIT;
-        if (word < part.first)
-            atomicAdd(&shared.before_selected, 1);
-        else if (word < part.end)
-            atomicOr(mask + word - part.first, 1u << token % UNIT);
-    };
-    Threshold found = find_bin(shared.fine, k);
-    int* tied = shared.candidates;
+    if (threadIdx.x < 32) {
+        Found found = find_bin(shared.fine, k);
+        if (threadIdx.x == 0)
+            shared.found = found;
+    }
+
+    __syncthreads();
+    int bin = shared.found.bin, wanted = k - shared.found.above, tied = shared.found.count;
 #pragma unroll 1
     for (int i = threadIdx.x; i < count; i += THREADS) {
-        if (shared.place[i] > found.bin)
-            add(shared.rank[i]);
-        if (shared.place[i] == found.bin)
-            tied[atomicAdd(&shared.tied_count, 1)] = i;
+        if (shared.place[i] == bin)
+            shared.tied[atomicAdd(&shared.tied_count, 1)] = (u16)i;
+    }
+
+    // the least rank that is selected
+    __syncthreads();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < tied; i += THREADS) {
+        u64 own = shared.rank[shared.tied[i]];
+        int better = 0;
+#pragma unroll 1
+        for (int j = 0; j < tied; j++)
+            better += shared.rank[shared.tied[j]] > own;
+        if (better == wanted - 1)
+            shared.least = own;
     }
 
     __syncthreads();
 #pragma unroll 1
-    for (int i = threadIdx.x; i < found.count; i += THREADS) {
-        u64 own = shared.rank[tied[i]];
-        int better = 0;
-#pragma unroll 1
-        for (int j = 0; j < found.count; j++)
-            better += shared.rank[tied[j]] > own;
-        if (better < k - found.above)
-            add(own);
+    for (int i = threadIdx.x; i < count; i += THREADS) {
+        u64 rank = shared.rank[i];
+        int token = token_of(rank), word = token / UNIT;
+        if (rank >= shared.least && word < part.first)
+            atomicAdd(&shared.before_selected, 1);
+        if (rank >= shared.least && part.first <= word && word < part.end)
+            atomicOr(mask + word - part.first, 1u << token % UNIT);
     }
 
     __syncthreads();
 }
 
-__device__ __forceinline__ u32 page_of(const u32* pages, int unit, int units) { return unit < units ? pages[unit * UNIT / PAGE_SIZE] : 0; }
+// Latent page of the part's 16 tokens `piece`.
+__device__ __forceinline__ u32 page_of(const Args& args, const Part& part, int piece) {
+    int unit = part.first + piece / 2;
+    return unit < part.end ? args.table[(i64)part.slot * MAXP + unit * UNIT / PAGE_SIZE] : 0;
+}
 
-// Writes the marked positions, ascending, each with its page. A warp takes 32 words at a time and counts those before them by itself.
-// pages: of the row; page: that of the thread's first word
-__device__ __forceinline__ void emit(const u32* mask, int unit, int words, const u32* pages, u32 page, uint2* selected) {
-    int lane = threadIdx.x & 31, counted = 0, at = 0;
+// Writes the marked positions, ascending, each with its page. A thread has 16 tokens at a time; its warp counts those before them by itself.
+// page: that of the thread's first tokens
+__device__ __forceinline__ void emit(const Args& args, const Part& part, const u32* mask, u32 page, uint2* selected) {
+    int lane = threadIdx.x & 31, pieces = 2 * (part.end - part.first), counted = 0, at = lane;
 #pragma unroll 1
-    for (int base = threadIdx.x - lane; base < words; base += THREADS) {
-        for (; at < base; at += 32)
-            counted += __popc(mask[at + lane]);
-        u32 bits = base + lane < words ? mask[base + lane] : 0;
+    for (int base = threadIdx.x - lane; base < pieces; base += THREADS) {
+#pragma unroll 1
+        for (; at < base / 2; at += 32)
+            counted += __popc(mask[at]);
+        int piece = base + lane;
+        u32 bits = piece < pieces ? ((const u16*)mask)[piece] : 0;
         int own = __popc(bits), sum = own;
 #pragma unroll
         for (int offset = 1; offset < 32; offset <<= 1) {
@@ -204,43 +239,28 @@ __device__ __forceinline__ void emit(const u32* mask, int unit, int words, const
 
         uint2* to = selected + __reduce_add_sync(FULL_MASK, counted) + sum - own;
         if (base >= THREADS)
-            page = page_of(pages, unit + base + lane, unit + words);
+            page = page_of(args, part, piece);
+#pragma unroll 1
         for (; bits; bits &= bits - 1)
-            *to++ = make_uint2((unit + base + lane) * UNIT + __ffs(bits) - 1, page);
+            *to++ = make_uint2(part.first * UNIT + piece * 16 + __ffs(bits) - 1, page);
     }
 }
 
-// Finds the threshold's bin of a row, marks the part's tokens above it and lists those in it: for the row's other blocks unless it has none. The
-// block's counters are 0 before.
+// Finds the threshold's bin of a row, marks the part's tokens above it and lists those in it. The block's counters are 0 before.
 __device__ __forceinline__ void find_candidates(const Args& args, Shared& shared, Scored& scored) {
     const Part& part = scored.part;
     bool alone = part.blocks == 1;
-    int tid = threadIdx.x, units = part.end - part.first;
-    const u32* bins = args.bins + ((i64)part.row * MASK_WORDS + part.first) * BIN_WORDS;
-    Bins own = load_bins(bins, tid, units);
-    Counts counts;
     if (!alone)
-        counts = gather_counts(args, shared, part);
-    Threshold found = find_bin(alone ? shared.histogram : shared.total, critical_count(part.length), SATURATED);
-    scored.above = found.above, scored.count = found.count, scored.above_before = 0;
-    if (found.count <= CANDIDATES) {
-        if (!alone)
-            count_before(shared, counts, found.bin);
-        mark_above(bins, own, part.first, units, found.bin, scored.mask, shared);
-        __syncthreads();
-        scored.above_before = shared.before_above;
-        if (!alone) {
-            u32* list = list_of(args, part) + shared.before_in * 4;
-            for (int i = tid; i < shared.candidate_count; i += THREADS) {
-                int token = shared.candidates[i];
-                publish(list + i * 4, scored.keys[token], token, 0, shared.launch);
-            }
-        }
-    } else if (!alone) {
+        gather_counts(args, shared, part);
+    Found found = find_bin_of_row(shared, alone ? shared.histogram : shared.total, critical_count(part.length));
+    scored.above = found.above, scored.count = found.count, scored.above_before = found.count <= CANDIDATES ? found.above_before : 0;
+    if (found.count <= CANDIDATES)
+        mark_above(args, shared, scored, found);
+    else if (!alone) {
         // its keys are there for all to read
         __threadfence();
         __syncthreads();
-        if (tid == 0)
+        if (threadIdx.x == 0)
             publish(list_of(args, part) + (blockIdx.x - part.block) * 4, 0, 0, 0, shared.launch);
     }
 }
@@ -252,29 +272,23 @@ __device__ __forceinline__ void list_best(const Args& args, Shared& shared, cons
     int k = critical_count(part.length), listed = few ? scored.count : alone ? 0 : part.blocks;
     u32 launch = shared.launch;
     const u32* list = list_of(args, part);
-    const u32* pages = args.table + (i64)part.slot * MAXP;
-    u32 page = page_of(pages, part.first + (int)threadIdx.x, part.end);  // long before it is needed
+    u32 page = page_of(args, part, threadIdx.x);  // long before it is needed
+    if (alone)
+        __syncthreads();
 #pragma unroll 1
     for (int i = threadIdx.x; i < listed; i += THREADS) {
-        int token;
-        u32 key;
-        if (alone) {
-            token = shared.candidates[i];
-            key = args.keys[(i64)part.row * (MAXP * PAGE_SIZE) + token];
-        } else {
+        if (!alone) {
             uint4 v;
             do
                 v = look(list + i * 4);
             while (v.w != launch);
-            key = v.x, token = (int)v.y;
+            shared.rank[i] = rank_of(v.x, (int)v.y);
         }
 
-        int fine = place_of(score_of(key), scored.expected) % FINE_BINS;
-        shared.rank[i] = rank_of(key, token);
+        int fine = place_of(score_of((u32)(shared.rank[i] >> 31)), scored.expected) % FINE_BINS;
         shared.place[i] = (u8)fine;
         atomicAdd(shared.fine + fine, 1u);
     }
-
     __syncthreads();
     if (few)
         mark_candidates(shared, part, scored.count, k - scored.above, scored.mask);
@@ -282,7 +296,5 @@ __device__ __forceinline__ void list_best(const Args& args, Shared& shared, cons
         __threadfence();
         mark_by_rank(args.keys + (i64)part.row * (MAXP * PAGE_SIZE), part, k, scored.mask, shared);
     }
-
-    emit(scored.mask, part.first, part.end - part.first, pages, page,
-         args.selected + (i64)part.row * YMAX + scored.above_before + shared.before_selected);
+    emit(args, part, scored.mask, page, args.selected + (i64)part.row * YMAX + scored.above_before + shared.before_selected);
 }
