@@ -47,6 +47,12 @@ __device__ __forceinline__ void attend_run(const Args& args, const Task& task, i
             q[j] = v.x, q[j + 1] = v.y, q[j + 2] = v.z, q[j + 3] = v.w;
         }
 
+        // the second sixteen are on their way to L2 while the first are waited for
+        int lane = threadIdx.x & 31;
+        const u16* row = (lane < 16 ? key_page : value_page) + (i64)min(begin + 16 + lane % 16, count - 1) * (HK * DH);
+#pragma unroll
+        for (int i = 0; i < DH; i += 64)
+            prefetch(row + i);
         ExactKeys keys;
         WholeValues values;
 #pragma unroll 1

@@ -12,7 +12,7 @@
 //      turns         [DH/2]          u64    by value: turns per position of each rotary pair, in units of 2^-64;  rope_factor: of cos and sin
 // out  o             [B, HQ, DH]     bf16
 // tmp  partial       [ITEMS, HQ, DH] f32, partial_ml [ITEMS, HQ] f32x2 (m in base 2, l) of rows with several items, which merge_items joins
-// grid (HK * blocks of a KV head)  block 128 * GROUPS (2 to 4, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes every GROUPS * blocks-th item
+// grid (HK * blocks of a KV head)  block 128 * GROUPS (2 to 4, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes one of each GROUPS * blocks items
 // math f32 accumulation; keys rotated in f32, rounded to bf16 for q . k as cached keys are; base-2 softmax; probabilities and values in bf16 (of selected
 //      tokens in fp16) for their product; parts merged in order: of warps, then of items, so a row's result depends on its own tokens alone
 // cost 2 D R / BASIS_GROUPS operations per selected token; reads its group's share of a latent (R) for each KV head from L2, its packed values, 4 D bytes per exact token
@@ -138,7 +138,12 @@ __device__ __forceinline__ void attend(const Args& args) {
     u32 tiles, runs;
     auto look_up = [&](int first) {
         int lane = threadIdx.x & 31;
-        int entry = first + lane * slots;
+        // two entries further each round: runs, which lie alike in rows of equal lengths, are not all one warpgroup's
+        int turned = slot + lane * 2;
+#pragma unroll 1
+        while (turned >= slots)
+            turned -= slots;
+        int entry = first + lane * slots + turned;
         bool some = lane < TASKS && entry < args.work_room;
         // read whether or not there is such an entry: nothing waits for the count, which is read each time since no register is free for it
         int4 work = some ? args.work[entry] : make_int4(0, 0, 0, 0);
@@ -151,13 +156,13 @@ __device__ __forceinline__ void attend(const Args& args) {
         if (warp == 0 && some)
             tasks[lane] = task;
     };
-    look_up(slot);
-    bool wants_basis = __syncthreads_or(tiles != 0 || slot + TASKS * slots < *args.work_count), ready = false;
+    look_up(0);
+    bool wants_basis = __syncthreads_or(tiles != 0 || TASKS * slots < *args.work_count), ready = false;
     if (BASIS_FITS && wants_basis)
         fetch_basis<THREADS>(basis, args.basis, kv_head);
     commit_copies();
     wait_predecessor();
-    for (int first = slot;;) {
+    for (int first = 0;;) {
         // all tasks' tokens at once: a chain of reads that is waited for once
 #pragma unroll 1
         for (int at = thread; at < (32 - __clz(tiles)) * ATTEND_TILE; at += 128) {
