@@ -51,10 +51,11 @@ public class CudaBenchTests
         Assert.Equal(model.LayerCount, exact.Kernels.Where(k => k.Name.StartsWith("dense_attend", StringComparison.Ordinal)).Sum(k => k.Launches));
         Assert.DoesNotContain(exact.Kernels, k => k.Name.StartsWith("sparse_attend", StringComparison.Ordinal) || k.Name.StartsWith("score_select", StringComparison.Ordinal));
 
-        // replays that begin before the border and end behind it need both
-        var both = bench.Step(Rows, Context + 1, steps: 64, kernels: true)!;
-        Assert.Equal(model.LayerCount, both.Kernels.Where(k => k.Name.StartsWith("dense_attend", StringComparison.Ordinal)).Sum(k => k.Launches));
-        Assert.Equal(spec.SparseLayers.Length, both.Kernels.Where(k => k.Name.StartsWith("score_select", StringComparison.Ordinal)).Sum(k => k.Launches));
+        // the step that is repeated lies behind the border
+        var compressed = bench.Step(Rows, Context + 1, steps: 64, kernels: true)!;
+        Assert.Equal(
+            model.LayerCount - spec.SparseLayers.Length, compressed.Kernels.Where(k => k.Name.StartsWith("dense_attend", StringComparison.Ordinal)).Sum(k => k.Launches));
+        Assert.Equal(spec.SparseLayers.Length, compressed.Kernels.Where(k => k.Name.StartsWith("score_select", StringComparison.Ordinal)).Sum(k => k.Launches));
     }
 
     [GpuFact]

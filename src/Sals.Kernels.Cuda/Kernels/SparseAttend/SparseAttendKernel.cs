@@ -15,7 +15,7 @@ public sealed class SparseAttendKernel
 
     // a step of so few rows has hardly more tiles than there are multiprocessors: the time of one counts
     private const int FewRows = 2;
-    private const int Tasks = 16;
+    private const int Tasks = 14;
     private const int TaskBytes = 32;
     private const int MergeThreads = 128;
     private const int Merged = 16;
@@ -118,6 +118,19 @@ public sealed class SparseAttendKernel
 
     private static int MergeGroups(LatentShape shape) => (AttendItems.Most(shape, shape.MaxPages * 64) + Merged - 1) / Merged;
 
+    /// <summary>Warpgroups of a block and the shared memory that they ask for, as the source computes them.</summary>
+    /// <param name="computeCapability">10 * major + minor.</param>
+    internal static (int Groups, int Bytes) SharedOf(LatentShape shape, int computeCapability, int mostGroups)
+    {
+        int room = LatentKeys.MostShared(computeCapability) - 1024, heads = shape.QueryHeads / shape.KeyHeads;
+        var parts = 4 * heads * (((shape.HeadSize + 4) * sizeof(float)) + 8);
+        var group = LatentKeys.RingBytes(shape, computeCapability) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
+        var basis = LatentKeys.BasisBytes(shape);
+        var held = basis + group <= room ? basis : 0;
+        var groups = Math.Min(computeCapability >= 90 && held > 0 ? mostGroups : FewGroups, (room - held) / group);
+        return (groups, held + (groups * group));
+    }
+
     /// <summary>Results of the items of rows that have several. One serves all layers.</summary>
     /// <param name="Partial">[ITEMS, HQ, DH]</param>
     /// <param name="PartialMl">[ITEMS, HQ, 2]</param>
@@ -169,15 +182,8 @@ public sealed class SparseAttendKernel
         {
             _kernel = kernel;
 
-            // as the source computes them
-            int most = LatentKeys.MostShared(kernel.ComputeCapability), heads = shape.QueryHeads / shape.KeyHeads;
-            var parts = 4 * heads * (((shape.HeadSize + 4) * sizeof(float)) + 8);
-            var group = LatentKeys.RingBytes(shape, kernel.ComputeCapability) + ((parts + 127) / 128 * 128) + (Tasks * ((AttendItems.Tile * 8) + TaskBytes));
-            var basis = LatentKeys.BasisBytes(shape);
-            var held = basis + group <= most ? basis : 0;
-            var groups = Math.Min(kernel.ComputeCapability >= 90 && held > 0 ? mostGroups : FewGroups, (most - held) / group);
+            (var groups, _sharedBytes) = SharedOf(shape, kernel.ComputeCapability, mostGroups);
             _threads = groups * 128;
-            _sharedBytes = held + (groups * group);
             kernel.AllowShared(_sharedBytes);
 
             // a block keeps one KV head's basis

@@ -90,12 +90,13 @@ struct Task {
     bool alone;  // all of its row
 };
 
-constexpr int TASKS = 16;  // of a warpgroup, looked up at once
+constexpr int TASKS = 14;  // of a warpgroup, looked up at once; two more would not leave rank 512 its second warpgroup
 constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
 
 // Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
 // or, where a tile's operands leave the registers, four take the most tiles.
-constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= MOST_SHARED;
+constexpr int ROOM = MOST_SHARED - 1024;  // 2 KB of a block's shared memory are Common's, of which MOST_SHARED leaves 1
+constexpr bool BASIS_FITS = BASIS_BYTES + GROUP_BYTES <= ROOM;
 constexpr bool IN_BLOCKS = BASIS_FITS && OPERANDS_FIT;
 #if __CUDA_ARCH__ >= 900
 constexpr int FEW_GROUPS = 2, MOST_GROUPS = !BASIS_FITS ? 2 : STEPS <= 8 ? 4 : 3;
@@ -103,7 +104,7 @@ constexpr int FEW_GROUPS = 2, MOST_GROUPS = !BASIS_FITS ? 2 : STEPS <= 8 ? 4 : 3
 constexpr int FEW_GROUPS = 2, MOST_GROUPS = 2;
 #endif
 constexpr int HELD_BYTES = BASIS_FITS ? BASIS_BYTES : 0;
-constexpr int FITTING = (MOST_SHARED - HELD_BYTES) / GROUP_BYTES;
+constexpr int FITTING = (ROOM - HELD_BYTES) / GROUP_BYTES;
 constexpr int fitting_groups(int groups) { return FITTING < groups ? FITTING : groups; }
 static_assert(sizeof(Task) == 32, "the launcher's arithmetic");
 static_assert(FITTING >= 1, "a warpgroup's latents fit in shared memory");
@@ -112,6 +113,7 @@ struct Common {
     __align__(16) FirstKeys first_keys;
     __align__(16) u32 turns[DH / 16][4][2];  // of each register of keys that is the first of a pair, and lane t
 };
+static_assert(sizeof(Common) <= 2048, "beside ROOM");
 
 #include "attend_run.cuh"
 #include "attend_tile.cuh"
