@@ -75,21 +75,13 @@ internal sealed class HermesParser(AnswerLayout layout) : ToolCallParser(layout)
         }
     }
 
-    private void TakeInCall(char c, PartList parts)
+    protected override void Follow(CallReader.Step step) => _state = step switch
     {
-        var step = ReadCall(c, parts);
-        _state = step switch
-        {
-            CallReader.Step.More => State.Call,
-            CallReader.Step.NoCall => State.Text,
-            CallReader.Step.Broken => State.Broken,
-            _ => State.Tail,
-        };
-        if (step is not (CallReader.Step.More or CallReader.Step.Done))
-        {
-            Take(c, parts);
-        }
-    }
+        CallReader.Step.More => State.Call,
+        CallReader.Step.NoCall => State.Text,
+        CallReader.Step.Broken => State.Broken,
+        _ => State.Tail,
+    };
 
     private void TakeBehind(char c, PartList parts)
     {

@@ -86,19 +86,11 @@ internal sealed class LlamaParser(AnswerLayout layout) : ToolCallParser(layout)
         _state = State.Call;
     }
 
-    private void TakeInCall(char c, PartList parts)
+    protected override void Follow(CallReader.Step step) => _state = step switch
     {
-        var step = ReadCall(c, parts);
-        _state = step switch
-        {
-            CallReader.Step.More => State.Call,
-            CallReader.Step.NoCall => State.Text,
-            CallReader.Step.Broken => State.Broken,
-            _ => State.Between,
-        };
-        if (step is not (CallReader.Step.More or CallReader.Step.Done))
-        {
-            Take(c, parts);
-        }
-    }
+        CallReader.Step.More => State.Call,
+        CallReader.Step.NoCall => State.Text,
+        CallReader.Step.Broken => State.Broken,
+        _ => State.Between,
+    };
 }

@@ -149,21 +149,13 @@ internal sealed class MistralParser(AnswerLayout layout) : ToolCallParser(layout
         _raw.Append(c);
     }
 
-    private void TakeInCall(char c, PartList parts)
+    protected override void Follow(CallReader.Step step) => _state = step switch
     {
-        var step = ReadCall(c, parts);
-        _state = step switch
-        {
-            CallReader.Step.More => State.Call,
-            CallReader.Step.NoCall => State.Text,
-            CallReader.Step.Broken => State.Broken,
-            _ => _list ? State.Between : State.Text,
-        };
-        if (step is not (CallReader.Step.More or CallReader.Step.Done))
-        {
-            Take(c, parts);
-        }
-    }
+        CallReader.Step.More => State.Call,
+        CallReader.Step.NoCall => State.Text,
+        CallReader.Step.Broken => State.Broken,
+        _ => _list ? State.Between : State.Text,
+    };
 
     private void TakeBetween(char c, PartList parts)
     {

@@ -52,9 +52,8 @@ internal abstract class ToolCallParser
     /// <summary>What comes next may be the arguments of a call whose name is known.</summary>
     protected void BeginCall(string before, string name) => (_before, _call) = (before, new CallReader(_calls, Silent, name));
 
-    /// <summary>A character of what <see cref="BeginCall(string, string)"/> began. What was no call has become content.</summary>
-    /// <returns>Unless more is to come or the call is done, the character itself is still to be taken.</returns>
-    protected CallReader.Step ReadCall(char c, PartList parts)
+    /// <summary>A character of what <see cref="BeginCall(string, string)"/> began. What was no call has become content, and the character is taken again.</summary>
+    protected void TakeInCall(char c, PartList parts)
     {
         var step = _call!.Take(c, parts);
         if (_call.Announced)
@@ -71,8 +70,15 @@ internal abstract class ToolCallParser
             CallEnded();
         }
 
-        return step;
+        Follow(step);
+        if (step is not (CallReader.Step.More or CallReader.Step.Done))
+        {
+            Take(c, parts);
+        }
     }
+
+    /// <summary>What the next character belongs to, after this step of a call.</summary>
+    protected abstract void Follow(CallReader.Step step);
 
     /// <summary>The answer has ended within a call.</summary>
     protected void CutCall(PartList parts)
