@@ -14,6 +14,7 @@
 // math integers
 // cost latency only
 // defs SLOTS, V; those of LatentShape for a compressed cache · at most 256 rows · oracle: table-driven loop in the test · launcher PlanStepKernel
+#include "block_scan.cuh"
 #include "dense_runs.cuh"
 #include "sampling.cuh"
 #include "types.cuh"
@@ -64,14 +65,7 @@ __device__ __forceinline__ void write_list(int count, int length, int slot, int 
     int b = threadIdx.x, lane = b & 31, warp = b >> 5;
 
     // exclusive prefix sum: first within the warp, then over the warps
-    int sum = count;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset <<= 1) {
-        int below = __shfl_up_sync(FULL_MASK, sum, offset);
-        if (lane >= offset)
-            sum += below;
-    }
-
+    int sum = warp_scan(count);
     if (lane == 31)
         warp_total[warp] = sum;
     __syncthreads();

@@ -1,6 +1,7 @@
 // What the blocks of one row do together when a token is sampled: pass over its logits, find the best, pick by running sum.
 // A row belongs to a cluster of SPLIT blocks; results are the same in every thread of it. Included by sample_token.cu, which defines V and SAMPLEABLE.
 #pragma once
+#include "block_scan.cuh"
 #include "cluster.cuh"
 #include "reduce.cuh"
 
@@ -73,18 +74,6 @@ __device__ __forceinline__ void each_id(const float* logits, Visit visit, After 
 template <typename Visit>
 __device__ __forceinline__ void each_id(const float* logits, Visit visit) {
     each_id(logits, visit, [](int) {});
-}
-
-// Inclusive sum over the lanes up to this one.
-__device__ __forceinline__ u64 warp_scan(u64 value) {
-#pragma unroll
-    for (int offset = 1; offset < 32; offset <<= 1) {
-        u64 below = __shfl_up_sync(FULL_MASK, value, offset);
-        if ((threadIdx.x & 31) >= offset)
-            value += below;
-    }
-
-    return value;
 }
 
 // Sum over the threads before this one; total: over all.

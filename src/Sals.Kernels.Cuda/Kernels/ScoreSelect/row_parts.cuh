@@ -22,14 +22,7 @@ __device__ __forceinline__ void part_of_few(const Args& args, Shared& shared) {
 #pragma unroll 1
     for (int row = lane; row - lane < args.rows; row += 32) {
         int length = row < args.rows ? args.position[row] + 1 : 0;
-        u32 units = units_of(length), blocks = (units + share - 1) / share, sum = blocks;
-#pragma unroll
-        for (int offset = 1; offset < 32; offset <<= 1) {
-            u32 below = __shfl_up_sync(FULL_MASK, sum, offset);
-            if (lane >= offset)
-                sum += below;
-        }
-
+        u32 units = units_of(length), blocks = (units + share - 1) / share, sum = warp_scan(blocks);
         u32 first = before + sum - blocks, index = blockIdx.x - first;
         before += __shfl_sync(FULL_MASK, sum, 31);
         if (index < blocks) {

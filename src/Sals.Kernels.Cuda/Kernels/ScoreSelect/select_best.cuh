@@ -229,14 +229,7 @@ __device__ __forceinline__ void emit(const Args& args, const Part& part, const u
             counted += __popc(mask[at]);
         int piece = base + lane;
         u32 bits = piece < pieces ? ((const u16*)mask)[piece] : 0;
-        int own = __popc(bits), sum = own;
-#pragma unroll
-        for (int offset = 1; offset < 32; offset <<= 1) {
-            int below = __shfl_up_sync(FULL_MASK, sum, offset);
-            if (lane >= offset)
-                sum += below;
-        }
-
+        int own = __popc(bits), sum = warp_scan(own);
         uint2* to = selected + __reduce_add_sync(FULL_MASK, counted) + sum - own;
         if (base >= THREADS)
             page = page_of(args, part, piece);

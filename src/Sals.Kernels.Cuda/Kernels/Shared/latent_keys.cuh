@@ -248,20 +248,23 @@ __device__ __forceinline__ void rebuild_block(KeyBlock& keys, const Operands& a,
 #endif
 }
 
+// Rotates two rotary pairs: channels low[i] and high[i]. by: (cos, sin) of i = 0, then of i = 1
+__device__ __forceinline__ void rotate(float* low, float* high, float4 by) {
+    float a = low[0], b = high[0];
+    low[0] = a * by.x - b * by.y;
+    high[0] = b * by.x + a * by.y;
+    a = low[1], b = high[1];
+    low[1] = a * by.z - b * by.w;
+    high[1] = b * by.z + a * by.w;
+}
+
 // Rotates registers j and j + DH / 16 of the warp's keys. turn(h): (cos, sin) of channel_of(j) and of the next at the position of token g + 8 h
 template <typename Turn>
 __device__ __forceinline__ void rotate_pair(Keys& keys, int j, Turn turn) {
     constexpr int OTHER = DH / 16;
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-        float4 by = turn(h);
-        float a = keys[j][h * 2], b = keys[j + OTHER][h * 2];
-        keys[j][h * 2] = a * by.x - b * by.y;
-        keys[j + OTHER][h * 2] = b * by.x + a * by.y;
-        a = keys[j][h * 2 + 1], b = keys[j + OTHER][h * 2 + 1];
-        keys[j][h * 2 + 1] = a * by.z - b * by.w;
-        keys[j + OTHER][h * 2 + 1] = b * by.z + a * by.w;
-    }
+    for (int h = 0; h < 2; h++)
+        rotate(keys[j] + h * 2, keys[j + OTHER] + h * 2, turn(h));
 }
 
 // [DH / 8, 4, 4]: what the keys of lane t begin with, register by register

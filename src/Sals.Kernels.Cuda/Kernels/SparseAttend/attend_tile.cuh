@@ -43,14 +43,8 @@ __device__ __forceinline__ void score_block(float (&score)[4], KeyBlock& keys, i
     for (int m = 0; m < BLOCK_PAIRS; m++) {
         uint2 by = *(const uint2*)turns[i + m * KEY_BLOCKS][threadIdx.x & 3];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            float4 turn = turn_by(by, position[h]);
-            float *low = keys[m] + h * 2, *high = keys[m + BLOCK_PAIRS] + h * 2;
-            float a = low[0], b = high[0];
-            low[0] = a * turn.x - b * turn.y, high[0] = b * turn.x + a * turn.y;
-            a = low[1], b = high[1];
-            low[1] = a * turn.z - b * turn.w, high[1] = b * turn.z + a * turn.w;
-        }
+        for (int h = 0; h < 2; h++)
+            rotate(keys[m] + h * 2, keys[m + BLOCK_PAIRS] + h * 2, turn_by(by, position[h]));
     }
 
 #pragma unroll
