@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Sals.Engine.Backends.Cpu.Reference;
 using Sals.Engine.Models;
@@ -19,19 +18,15 @@ internal sealed class CpuForward
 
     private readonly ModelConfig _model;
     private readonly CpuWeights _weights;
-    private readonly RopeTable _rope;
     private readonly CpuCache _cache;
     private readonly WorkerTeam _team;
     private readonly RowOperations _operations;
+    private readonly LayerRows _rows;
     private readonly CpuSparse? _sparse;
     private readonly PrefillRecorder _recorder;
     private readonly PoolKind[] _pools;
 
     private readonly float[] _hidden;
-    private readonly float[] _normed;
-    private readonly float[] _qkv;
-    private readonly float[] _attended;
-    private readonly float[] _mlp;
     private readonly float[] _final;
     private readonly float[] _logits;
     private readonly float[][] _work;
@@ -43,7 +38,7 @@ internal sealed class CpuForward
 
     // operands of the operation that the team is running
     private int _layer;
-    private int _rows;
+    private int _count;
     private CpuRow[] _decodeRows = [];
     private CpuLane _lane;
     private int _laneOffset;
@@ -58,10 +53,10 @@ internal sealed class CpuForward
         _sparse = sparse;
         _model = model;
         _weights = weights;
-        _rope = rope;
         _cache = cache;
         _team = team;
         _operations = new RowOperations(team);
+        _rows = new LayerRows(model, weights, rope, _operations, Math.Max(BlockRows, slots));
         _recorder = new PrefillRecorder(model);
         _pools = new PoolKind[model.LayerCount];
         foreach (var layer in cache.Layout.Spec.SparseLayers)
@@ -71,12 +66,7 @@ internal sealed class CpuForward
 
         Lanes = lanes;
         _lane = lanes[0];
-        var rows = Math.Max(BlockRows, slots);
         _hidden = new float[slots * model.HiddenSize];
-        _normed = new float[rows * model.HiddenSize];
-        _qkv = new float[rows * (model.QueryWidth + (2 * model.KeyWidth))];
-        _attended = new float[rows * model.QueryWidth];
-        _mlp = new float[rows * 2 * model.IntermediateSize];
         _final = new float[slots * model.HiddenSize];
         _logits = new float[checked(slots * model.VocabularySize)];
         var work = Math.Max(PrefillAttend.WorkspaceSize(MatMul.TileRows, lanes.Max(l => l.Length)), model.GroupSize * rope.PositionCount);
@@ -97,12 +87,9 @@ internal sealed class CpuForward
     public PrefillShare? Share { get; set; }
 
     /// <summary>Bytes of activations.</summary>
-    public long Bytes => sizeof(float)
-        * ((long)_hidden.Length + _normed.Length + _qkv.Length + _attended.Length + _mlp.Length + _final.Length + _logits.Length + _work.Sum(w => (long)w.Length));
+    public long Bytes => (sizeof(float) * ((long)_hidden.Length + _final.Length + _logits.Length + _work.Sum(w => (long)w.Length))) + _rows.Bytes;
 
     private int H => _model.HiddenSize;
-
-    private int QkvWidth => _model.QueryWidth + (2 * _model.KeyWidth);
 
     /// <summary>Runs one token each of <paramref name="count"/> slots and leaves their last hidden states in final rows 0 .. count - 1.</summary>
     public void Decode(CpuRow[] rows, int count)
@@ -116,11 +103,11 @@ internal sealed class CpuForward
 
         for (_layer = 0; _layer < _model.LayerCount; _layer++)
         {
-            ProjectQueryKeyValue(_hidden, 0, count);
+            _rows.Project(_layer, _hidden, 0, count);
             _selects = _sparse is not null && _pools[_layer] == PoolKind.Hot && _sparse.AnySparse(count);
             if (_selects && _sparse!.Selection.ScoringWeight(_layer) is { } scoring)
             {
-                _operations.Project(scoring, _normed, H, count, _sparse.Selection.Queries, 0, add: false);
+                _operations.Project(scoring, _rows.Normed, H, count, _sparse.Selection.Queries, 0, add: false);
             }
 
             _team.Run(count, _finishDecodeRow);
@@ -132,11 +119,11 @@ internal sealed class CpuForward
                     Probe.Publish($"L{_layer:00}.selected", rows[r].Slot, rows[r].Position, MemoryMarshal.Cast<int, float>(_sparse.Selection.Selected(r)));
                 }
 
-                _sparse.Attend(_layer, count, _qkv, QkvWidth);
+                _sparse.Attend(_layer, count, _rows.Projected, _rows.Width);
             }
 
             _team.Run(count * _model.KeyValueHeadCount, _attendDecodeRow);
-            FinishLayer(_hidden, 0, count);
+            _rows.Finish(_layer, _hidden, 0, count);
             for (var r = 0; Probe is not null && r < count; r++)
             {
                 Probe.Publish($"L{_layer:00}.hidden", rows[r].Slot, rows[r].Position, _hidden.AsSpan(r * H, H));
@@ -206,8 +193,8 @@ internal sealed class CpuForward
     /// <summary>Logits [V] of the final rows.</summary>
     public void ComputeLogits(int rows)
     {
-        _operations.Norm(_final, 0, rows, _weights.FinalNorm, _model.RmsNormEpsilon, _normed);
-        _operations.Project(_weights.Head, _normed, H, rows, _logits, 0, add: false);
+        _operations.Norm(_final, 0, rows, _weights.FinalNorm, _model.RmsNormEpsilon, _rows.Normed);
+        _operations.Project(_weights.Head, _rows.Normed, H, rows, _logits, 0, add: false);
     }
 
     public Span<float> Logits(int row) => _logits.AsSpan(row * _model.VocabularySize, _model.VocabularySize);
@@ -248,9 +235,9 @@ internal sealed class CpuForward
 
     private void PrefillBlock(int first, int count, bool endsPrompt)
     {
-        (_first, _rows) = (first, count);
+        (_first, _count) = (first, count);
         var at = (_laneOffset + first) * H;
-        ProjectQueryKeyValue(_lane.Hidden, at, count);
+        _rows.Project(_layer, _lane.Hidden, at, count);
         _team.Run(RowOperations.Blocks(count), _finishPrefillRows);
 
         // nothing reads the last layer's outputs but those of the prompt's last token
@@ -262,7 +249,7 @@ internal sealed class CpuForward
         }
 
         _team.Run(_model.HeadCount * RowOperations.Blocks(count), _attendPrefillRows);
-        FinishLayer(_lane.Hidden, at + (_skip * H), count);
+        _rows.Finish(_layer, _lane.Hidden, at + (_skip * H), count);
     }
 
     private void ReadPages(int slot, int offset, int history)
@@ -291,71 +278,11 @@ internal sealed class CpuForward
 
     private Span<float> LaneRow(int token) => _lane.Hidden.AsSpan((_laneOffset + token) * H, H);
 
-    private void ProjectQueryKeyValue(float[] hidden, int offset, int rows)
-    {
-        var layer = _weights.Layers[_layer];
-        _operations.Norm(hidden, offset, rows, layer.InputNorm, _model.RmsNormEpsilon, _normed);
-        _operations.Project(layer.QueryKeyValue, _normed, H, rows, _qkv, 0, add: false);
-    }
-
-    /// <summary>Output projection and MLP, both added to the hidden states.</summary>
-    private void FinishLayer(float[] hidden, int offset, int rows)
-    {
-        var layer = _weights.Layers[_layer];
-        _operations.Project(layer.Output, _attended, _model.QueryWidth, rows, hidden, offset, add: true);
-        RowOperations.AddBias(layer.OutputBias, hidden, offset, rows);
-        _operations.Norm(hidden, offset, rows, layer.PostAttentionNorm, _model.RmsNormEpsilon, _normed);
-        _operations.Project(layer.GateUp, _normed, H, rows, _mlp, 0, add: false);
-        RowOperations.AddBias(layer.GateUpBias, _mlp, 0, rows);
-        _operations.Silu(_mlp, rows, _model.IntermediateSize);
-        _operations.Project(layer.Down, _mlp, 2 * _model.IntermediateSize, rows, hidden, offset, add: true);
-        RowOperations.AddBias(layer.DownBias, hidden, offset, rows);
-    }
-
-    /// <summary>Bias, query and key norms and rope of one row of queries, keys and values.</summary>
-    /// <param name="scored">Decode row whose scoring query is completed on the way; -1 = none.</param>
-    /// <param name="beforeRope">[HQ + HK, DH], receives the queries and keys that calibration looks at; empty otherwise.</param>
-    private void FinishQueryKeyValue(Span<float> row, int position, int scored, int worker, Span<float> beforeRope)
-    {
-        var layer = _weights.Layers[_layer];
-        if (layer.QueryKeyValueBias is { } bias)
-        {
-            TensorPrimitives.Add(row, bias, row);
-        }
-
-        var queries = row[.._model.QueryWidth];
-        var keys = row.Slice(_model.QueryWidth, _model.KeyWidth);
-        NormHeads(queries, layer.QueryNorm);
-        NormHeads(keys, layer.KeyNorm);
-        if (scored >= 0)
-        {
-            _sparse!.Selection.FinishQuery(_layer, scored, worker, queries);
-        }
-
-        if (beforeRope.Length > 0)
-        {
-            row[..beforeRope.Length].CopyTo(beforeRope);
-        }
-
-        Rope.Run(queries, _rope.Cos(position), _rope.Sin(position));
-        Rope.Run(keys, _rope.Cos(position), _rope.Sin(position));
-    }
-
-    private void NormHeads(Span<float> heads, float[]? gamma)
-    {
-        for (; gamma is not null && heads.Length > 0; heads = heads[gamma.Length..])
-        {
-            RmsNorm.Run(heads[..gamma.Length], gamma, _model.RmsNormEpsilon, heads);
-        }
-    }
-
     private void FinishDecodeRow(int r, int worker)
     {
         var (slot, _, position) = _decodeRows[r];
-        var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-        FinishQueryKeyValue(row, position, _selects ? r : -1, worker, []);
-        var d = _model.KeyWidth;
-        _cache.Store(_pools[_layer], slot, _layer, position, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
+        _rows.FinishProjection(_layer, r, position, worker, _selects ? _sparse!.Selection : null, []);
+        _cache.Store(_pools[_layer], slot, _layer, position, _rows.Keys(r), _rows.Values(r));
     }
 
     private void AttendDecodeRow(int chunk, int worker)
@@ -363,8 +290,8 @@ internal sealed class CpuForward
         var (r, kvHead) = Math.DivRem(chunk, _model.KeyValueHeadCount);
         var (slot, _, position) = _decodeRows[r];
         var size = _model.GroupSize * _model.HeadSize;
-        var queries = _qkv.AsSpan((r * QkvWidth) + (kvHead * size), size);
-        var attended = _attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size);
+        var queries = _rows.Projected.AsSpan((r * _rows.Width) + (kvHead * size), size);
+        var attended = _rows.Attended.AsSpan((r * _model.QueryWidth) + (kvHead * size), size);
         if (_selects && _sparse!.IsSparse(r))
         {
             _sparse.Merge(r, kvHead, attended);
@@ -377,13 +304,11 @@ internal sealed class CpuForward
 
     private void FinishPrefillRows(int block, int worker)
     {
-        var d = _model.KeyWidth;
-        var shown = _model.QueryWidth + d;
-        for (var r = block * MatMul.TileRows; r < Math.Min(_rows, (block + 1) * MatMul.TileRows); r++)
+        var shown = _model.QueryWidth + _model.KeyWidth;
+        for (var r = block * MatMul.TileRows; r < Math.Min(_count, (block + 1) * MatMul.TileRows); r++)
         {
-            var row = _qkv.AsSpan(r * QkvWidth, QkvWidth);
-            FinishQueryKeyValue(row, _first + r, -1, worker, _beforeRope is null ? [] : _beforeRope.AsSpan(r * shown, shown));
-            _lane.Store(_laneOffset + _first + r, row.Slice(_model.QueryWidth, d), row.Slice(_model.QueryWidth + d, d));
+            _rows.FinishProjection(_layer, r, _first + r, worker, scoring: null, _beforeRope is null ? [] : _beforeRope.AsSpan(r * shown, shown));
+            _lane.Store(_laneOffset + _first + r, _rows.Keys(r), _rows.Values(r));
         }
     }
 
@@ -391,10 +316,9 @@ internal sealed class CpuForward
     {
         var (block, head) = Math.DivRem(chunk, _model.HeadCount);
         var r = _skip + (block * MatMul.TileRows);
-        var rows = Math.Min(MatMul.TileRows, _rows - r);
+        var rows = Math.Min(MatMul.TileRows, _count - r);
         PrefillAttend.Run(
-            _qkv.AsSpan((r * QkvWidth) + (head * _model.HeadSize)), QkvWidth, rows, _lane, head / _model.GroupSize, _model.HeadSize, _laneOffset, _first + r,
-            _work[worker], _attended.AsSpan(((r - _skip) * _model.QueryWidth) + (head * _model.HeadSize)), _model.QueryWidth);
+            _rows.Projected.AsSpan((r * _rows.Width) + (head * _model.HeadSize)), _rows.Width, rows, _lane, head / _model.GroupSize, _model.HeadSize, _laneOffset, _first + r,
+            _work[worker], _rows.Attended.AsSpan(((r - _skip) * _model.QueryWidth) + (head * _model.HeadSize)), _model.QueryWidth);
     }
-
 }
