@@ -150,23 +150,25 @@ internal sealed class CpuForward
                 ReadPages(slot, slice.LaneOffset, slice.HistoryLength);
             }
 
-            for (var token = slice.FirstToken; known is not null && token < slice.EndToken; token++)
+            if (known is not null)
             {
-                _lane.Store(_laneOffset + token, known.Keys(_layer, token), known.Values(_layer, token));
+                for (var token = slice.FirstToken; token < slice.EndToken; token++)
+                {
+                    _lane.Store(_laneOffset + token, known.Keys(_layer, token), known.Values(_layer, token));
+                }
             }
-
-            for (var first = slice.FirstToken; known is null && first < slice.EndToken; first += BlockRows)
+            else
             {
-                var count = Math.Min(BlockRows, slice.EndToken - first);
                 if (_layer == 0)
                 {
-                    for (var t = 0; t < count; t++)
-                    {
-                        _weights.Embedding.ReadRow(slice.Prompt.Span[first + t], _lane.Hidden.AsSpan((slice.LaneOffset + first + t) * H, H));
-                    }
+                    Embed(slice.Prompt.Span, slice.FirstToken, slice.EndToken);
                 }
 
-                PrefillBlock(first, count, endsPrompt: first + count == slice.PromptLength);
+                for (var first = slice.FirstToken; first < slice.EndToken; first += BlockRows)
+                {
+                    var count = Math.Min(BlockRows, slice.EndToken - first);
+                    PrefillBlock(first, count, endsPrompt: first + count == slice.PromptLength);
+                }
             }
 
             if (slice.EndToken == slice.PromptLength)
@@ -215,11 +217,7 @@ internal sealed class CpuForward
         (_lane, _laneOffset) = (Lanes[0], 0);
         int width = _model.QueryWidth + _model.KeyWidth;
         _beforeRope = new float[BlockRows * width];
-        for (var t = 0; t < tokens.Length; t++)
-        {
-            _weights.Embedding.ReadRow(tokens[t], _lane.Hidden.AsSpan(t * H, H));
-        }
-
+        Embed(tokens, 0, tokens.Length);
         for (_layer = 0; _layer < _model.LayerCount; _layer++)
         {
             for (var first = 0; first < tokens.Length; first += BlockRows)
@@ -231,6 +229,15 @@ internal sealed class CpuForward
         }
 
         _beforeRope = null;
+    }
+
+    /// <summary>Brings tokens [first, end) of a prompt into the lane.</summary>
+    private void Embed(ReadOnlySpan<int> prompt, int first, int end)
+    {
+        for (var t = first; t < end; t++)
+        {
+            _weights.Embedding.ReadRow(prompt[t], LaneRow(t));
+        }
     }
 
     private void PrefillBlock(int first, int count, bool endsPrompt)
