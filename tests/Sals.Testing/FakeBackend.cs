@@ -15,13 +15,12 @@ namespace Sals.Testing;
 /// </summary>
 public sealed class FakeBackend : IStepBackend
 {
-    private const int P = PageLayout.PageSize;
-
     private readonly FakePages _pages;
-    private readonly Slot[] _slots;
+    private readonly FakeLanes _lanes;
+    private readonly FakeSlot[] _slots;
+    private readonly int[] _history;
     private readonly int _sparseLayers;
     private readonly Queue<(long Id, List<Sample> Rows, double Prefill)> _outstanding = new();
-    private readonly Dictionary<(int Lane, int Offset), Cursor> _lanes = [];
     private long _submitted;
 
     /// <param name="vocabulary">At least 1,000; what is sampled freely stays below 1,000.</param>
@@ -44,7 +43,6 @@ public sealed class FakeBackend : IStepBackend
         var latent = spec.IsDense ? 0 : 4096L;
         const long slab = 65536;
         _sparseLayers = spec.SparseLayers.Length;
-        _slots = [.. Enumerable.Range(0, slots).Select(_ => new Slot())];
         Info = new BackendInfo
         {
             Name = "fake",
@@ -55,7 +53,7 @@ public sealed class FakeBackend : IStepBackend
             LookAhead = lookAhead,
             CacheBytes = (pages * (dense + hot + latent) + 8192 + slab - 1) / slab * slab,
             SlabBytes = slab,
-            CacheTokens = (long)pages * P,
+            CacheTokens = (long)pages * PageLayout.PageSize,
             Spec = spec,
             PageBytes = [dense, hot, latent],
             ExactPageBytes = dense + hot,
@@ -65,6 +63,9 @@ public sealed class FakeBackend : IStepBackend
             PrefillCost = cost ?? PrefillCost.Linear(0.1, 0),
         };
         _pages = new FakePages(Info.CacheBytes);
+        _lanes = new FakeLanes(Info);
+        _slots = [.. Enumerable.Range(0, slots).Select(_ => new FakeSlot(_pages, Info, new SamplingOptions()))];
+        _history = new int[maxModelLength];
     }
 
     public BackendInfo Info { get; }
@@ -87,7 +88,7 @@ public sealed class FakeBackend : IStepBackend
     /// <summary>Output <paramref name="generated"/>.Count of a sequence, from nothing but its own tokens, seed and stream.</summary>
     public static int Expected(ReadOnlySpan<int> prompt, ReadOnlySpan<int> generated, SamplingOptions sampling)
     {
-        var hash = Begin(sampling);
+        var hash = (sampling.Seed + sampling.Stream) * 0x9E3779B97F4A7C15UL + 1;
         foreach (var token in prompt)
         {
             hash = Mix(hash, token);
@@ -99,6 +100,17 @@ public sealed class FakeBackend : IStepBackend
         }
 
         return (int)(hash % 1000);
+    }
+
+    /// <summary>The token itself, or the first one after it that the mask allows, around the vocabulary.</summary>
+    public static int NextAllowed(int token, uint[]? allowed)
+    {
+        while (allowed is not null && (allowed[token / 32] >> (token % 32) & 1) == 0)
+        {
+            token = (token + 1) % (32 * allowed.Length);
+        }
+
+        return token;
     }
 
     public StepTicket Submit(StepPlan plan)
@@ -167,8 +179,6 @@ public sealed class FakeBackend : IStepBackend
     {
     }
 
-    private static ulong Begin(SamplingOptions sampling) => (sampling.Seed + sampling.Stream) * 0x9E3779B97F4A7C15UL + 1;
-
     private static ulong Mix(ulong hash, int token)
     {
         hash = (hash ^ (uint)token) * 0xFF51AFD7ED558CCDUL;
@@ -179,13 +189,13 @@ public sealed class FakeBackend : IStepBackend
     {
         foreach (var start in plan.Starts.Items)
         {
-            _slots[start.Slot] = new Slot { Sampling = start.Sampling };
+            _slots[start.Slot] = new FakeSlot(_pages, Info, start.Sampling);
         }
 
         foreach (var edit in plan.Edits.Items)
         {
             Require(Info.BytesOf(edit.Pool) > 0, $"edit of the {edit.Pool} pool, which does not exist");
-            _slots[edit.Slot].Tables[(int)edit.Pool][edit.Index] = edit.Page;
+            _slots[edit.Slot].Set(edit);
         }
 
         foreach (var copy in plan.Copies.Items)
@@ -217,48 +227,27 @@ public sealed class FakeBackend : IStepBackend
         Require(slot.Length > 0, $"decode row of slot {row.Slot} before its prompt");
         Require(slot.Length < Info.MaxModelLength, $"slot {row.Slot} beyond the model's length");
         var input = row.ForcedToken >= 0 ? row.ForcedToken : slot.Last;
-        Write(slot, slot.Length, slot.Length + 1, input, slot.Length % P == 0);
+        slot.Write(slot.Length, slot.Length + 1, input);
         slot.Length++;
-        slot.Last = NextToken(slot);
+        slot.Read(_history);
+        var output = slot.Length - slot.PromptLength;
+        slot.Last = NextAllowed(Script?.Invoke(output) ?? Expected(_history.AsSpan(0, slot.Length), [], slot.Sampling), slot.Allowed);
         return new Sample(row.Slot, slot.Last, slot.Length);
     }
 
     private void Prefill(in PrefillSlice slice, List<Sample> rows)
     {
-        var key = (slice.Lane, slice.LaneOffset);
-        Require(slice.LaneOffset + slice.PromptLength <= Info.LaneLengths[slice.Lane], $"a prompt longer than its lane");
-        if (!_lanes.TryGetValue(key, out var cursor) || cursor.Owner != slice.Slots[0] || (slice.FirstLayer == 0 && slice.FirstToken == slice.HistoryLength))
-        {
-            _lanes[key] = cursor = new Cursor { Owner = slice.Slots[0], Token = slice.HistoryLength };
-        }
-
-        Require(slice.FirstLayer == cursor.Layer && slice.FirstToken == cursor.Token, $"slice ({slice.FirstLayer}, {slice.FirstToken}) out of order");
-        Require(slice.EndLayer == slice.FirstLayer + 1 || (slice.FirstToken == slice.HistoryLength && slice.EndToken == slice.PromptLength), $"a slice of several layers must cover the prompt");
-        Require(slice.EndToken == slice.PromptLength || (slice.EndToken - slice.FirstToken) % Info.PrefillChunk == 0, $"a slice that is not a multiple of the chunk");
         var owner = _slots[slice.Slots[0]];
         var prompt = slice.Prompt.Span;
-        for (var t = 0; t < slice.HistoryLength; t++)
-        {
-            foreach (var kind in PoolKinds.All)
-            {
-                var page = owner.Tables[(int)kind].GetValueOrDefault(t / P);
-                var written = kind == PoolKind.Latent ? page != 0 && owner.Tables[(int)PoolKind.Hot].GetValueOrDefault(t / P) == 0 : page != 0;
-                Require(!written || _pages[page][t % P] == prompt[t], $"history token {t} is not what {kind} page {page} holds");
-            }
-        }
-
-        cursor.Token = slice.EndToken == slice.PromptLength ? slice.HistoryLength : slice.EndToken;
-        cursor.Layer = slice.EndToken == slice.PromptLength ? slice.EndLayer : slice.FirstLayer;
-        Require(slice.Samples == (cursor.Layer == Info.LayerCount), $"a slice that samples without being the last");
-        if (!slice.Samples)
+        owner.RequireHistory(prompt[..slice.HistoryLength]);
+        if (!_lanes.Advance(slice))
         {
             return;
         }
 
-        _lanes.Remove(key);
         for (var t = slice.HistoryLength; t < slice.PromptLength; t++)
         {
-            Write(owner, t, slice.PromptLength, prompt[t], t % P == 0);
+            owner.Write(t, slice.PromptLength, prompt[t]);
         }
 
         // the sampling row sees the exact prompt, not the pages: forks copy theirs and hits are flushed with the next plan
@@ -271,105 +260,6 @@ public sealed class FakeBackend : IStepBackend
         }
     }
 
-    private int NextToken(Slot slot)
-    {
-        var hash = HashOf(slot, slot.Length, Begin(slot.Sampling));
-        return NextAllowed(Script?.Invoke(slot.Length - slot.PromptLength) ?? (int)(hash % 1000), slot.Allowed);
-    }
-
-    /// <summary>The token itself, or the first one after it that the mask allows, around the vocabulary.</summary>
-    public static int NextAllowed(int token, uint[]? allowed)
-    {
-        while (allowed is not null && (allowed[token / 32] >> (token % 32) & 1) == 0)
-        {
-            token = (token + 1) % (32 * allowed.Length);
-        }
-
-        return token;
-    }
-
-    private ulong HashOf(Slot slot, int length, ulong hash)
-    {
-        var spec = Info.Spec;
-        var latent = CacheTimeline.LatentPages(length, spec);
-        for (var t = 0; t < length; t++)
-        {
-            var i = t / P;
-            var token = -1;
-            if (Info.BytesOf(PoolKind.Dense) > 0)
-            {
-                token = Read(slot, PoolKind.Dense, t);
-            }
-
-            if (Info.BytesOf(PoolKind.Hot) > 0)
-            {
-                var hot = i >= latent || (i == 0 && t < spec.SinkTokens);
-                var sparse = Read(slot, hot ? PoolKind.Hot : PoolKind.Latent, t);
-                Require(token < 0 || token == sparse, $"token {t} differs between the dense and the {(hot ? "hot" : "latent")} page");
-                token = sparse;
-            }
-
-            hash = Mix(hash, token);
-        }
-
-        return hash;
-    }
-
-    private int Read(Slot slot, PoolKind kind, int position)
-    {
-        var page = slot.Tables[(int)kind].GetValueOrDefault(position / P);
-        Require(page != 0, $"position {position} has no {kind} page");
-        var token = _pages[page][position % P];
-        Require(token >= 0, $"position {position} of {kind} page {page} was never written");
-        return token;
-    }
-
-    private void Write(Slot slot, int position, int length, int token, bool fresh)
-    {
-        var spec = Info.Spec;
-        var i = position / P;
-        foreach (var kind in PoolKinds.All)
-        {
-            var wanted = kind switch
-            {
-                PoolKind.Dense => Info.BytesOf(kind) > 0,
-                PoolKind.Hot => Info.BytesOf(kind) > 0 && CacheTimeline.NeedsHot(i, length, spec),
-                _ => Info.BytesOf(kind) > 0 && CacheTimeline.NeedsLatent(i, length, spec),
-            };
-            if (!wanted)
-            {
-                continue;
-            }
-
-            var page = slot.Tables[(int)kind].GetValueOrDefault(i);
-            Require(page != 0, $"position {position} has no {kind} page to write");
-            if (fresh)
-            {
-                // whatever an earlier owner left must never be read again
-                Array.Fill(_pages[page], -1);
-            }
-
-            _pages[page][position % P] = token;
-        }
-    }
-
     /// <param name="Length">Tokens a decode row saw; 0 for a row of a prefill.</param>
     private readonly record struct Sample(int Slot, int Token, int Length);
-
-    private sealed class Slot
-    {
-        public SamplingOptions Sampling { get; init; } = new();
-        public Dictionary<int, int>[] Tables { get; } = [[], [], []];
-        public int Length { get; set; }
-        public int PromptLength { get; set; }
-        public int Last { get; set; }
-        public uint[]? Allowed { get; set; }
-    }
-
-    private sealed class Cursor
-    {
-        public int Owner { get; init; }
-        public int Layer { get; set; }
-        public int Token { get; set; }
-    }
 }
