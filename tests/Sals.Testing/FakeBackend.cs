@@ -15,6 +15,9 @@ namespace Sals.Testing;
 /// </summary>
 public sealed class FakeBackend : IStepBackend
 {
+    // what is sampled without a mask or a script stays below this id
+    private const int Sampled = 1000;
+
     private readonly FakePages _pages;
     private readonly FakeLanes _lanes;
     private readonly FakeSlot[] _slots;
@@ -23,7 +26,7 @@ public sealed class FakeBackend : IStepBackend
     private readonly Queue<(long Id, List<Sample> Rows, double Prefill)> _outstanding = new();
     private long _submitted;
 
-    /// <param name="vocabulary">At least 1,000; what is sampled freely stays below 1,000.</param>
+    /// <param name="vocabulary">At least 1,000.</param>
     public FakeBackend(
         int slots = 8,
         int maxModelLength = 1024,
@@ -37,6 +40,7 @@ public sealed class FakeBackend : IStepBackend
         bool packs = false,
         PrefillCost? cost = null)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(vocabulary, Sampled);
         spec ??= LatentSpec.Dense(layers);
         var dense = spec.DenseLayers.Length > 0 ? 8192L : 0;
         var hot = spec.IsDense ? 0 : 8192L;
@@ -99,12 +103,14 @@ public sealed class FakeBackend : IStepBackend
             hash = Mix(hash, token);
         }
 
-        return (int)(hash % 1000);
+        return (int)(hash % Sampled);
     }
 
     /// <summary>The token itself, or the first one after it that the mask allows, around the vocabulary.</summary>
+    /// <exception cref="InvalidOperationException">The mask allows none.</exception>
     public static int NextAllowed(int token, uint[]? allowed)
     {
+        Require(allowed is null || allowed.AsSpan().ContainsAnyExcept(0u), $"a mask of {allowed?.Length} words that allows no token");
         while (allowed is not null && (allowed[token / 32] >> (token % 32) & 1) == 0)
         {
             token = (token + 1) % (32 * allowed.Length);
@@ -124,7 +130,7 @@ public sealed class FakeBackend : IStepBackend
         OnSubmit?.Invoke(plan);
         if (_outstanding.Count > Info.LookAhead)
         {
-            throw new InvalidOperationException("More steps in flight than the look-ahead allows.");
+            throw new InvalidOperationException($"Step {_submitted} submitted with {_outstanding.Count} in flight; the look-ahead is {Info.LookAhead}.");
         }
 
         var rows = new List<Sample>();
@@ -169,7 +175,7 @@ public sealed class FakeBackend : IStepBackend
             CountLayers(rows[i].Length, result, i);
             for (var top = 0; top < StepResult.MaxTop; top++)
             {
-                result.TopIds[i * StepResult.MaxTop + top] = (rows[i].Token + top) % 1000;
+                result.TopIds[i * StepResult.MaxTop + top] = (rows[i].Token + top) % Sampled;
                 result.TopLogProbabilities[i * StepResult.MaxTop + top] = -rows[i].Token / 1000f - top;
             }
         }
@@ -225,7 +231,7 @@ public sealed class FakeBackend : IStepBackend
     {
         var slot = _slots[row.Slot];
         Require(slot.Length > 0, $"decode row of slot {row.Slot} before its prompt");
-        Require(slot.Length < Info.MaxModelLength, $"slot {row.Slot} beyond the model's length");
+        Require(slot.Length < Info.MaxModelLength, $"decode row of slot {row.Slot}, which has all of the model's {Info.MaxModelLength} tokens");
         var input = row.ForcedToken >= 0 ? row.ForcedToken : slot.Last;
         slot.Write(slot.Length, slot.Length + 1, input);
         slot.Length++;
