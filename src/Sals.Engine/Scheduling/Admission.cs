@@ -4,31 +4,93 @@ using Sals.Engine.Paging;
 namespace Sals.Engine.Scheduling;
 
 /// <summary>
-/// What a waiting prompt must get before its prefill begins: slots, a lane and the pages of all its choices, less what the prefix cache
+/// Which waiting prompts begin, and what each must get before: slots, a lane and the pages of all its choices, less what the prefix cache
 /// already holds. Takes all or nothing. Owns the lanes; engine thread only.
 /// </summary>
 public sealed class Admission
 {
+    // how far behind a prompt that lacks a lane others are looked at; pages and slots are never taken past it
+    private const int LookPast = 32;
+
     private readonly BackendInfo _info;
     private readonly CachePools _pools;
     private readonly SlotTable _slots;
+    private readonly WaitingQueue _waiting;
+    private readonly TokenPublisher _publisher;
+    private readonly EngineStats _stats;
 
-    public Admission(BackendInfo info, CachePools pools, SlotTable slots)
+    public Admission(BackendInfo info, CachePools pools, SlotTable slots, WaitingQueue waiting, TokenPublisher publisher, EngineStats stats)
     {
         _info = info;
         _pools = pools;
         _slots = slots;
+        _waiting = waiting;
+        _publisher = publisher;
+        _stats = stats;
         Lanes = [.. info.LaneLengths.Select((length, number) => new PrefillLane(number, length)).OrderBy(lane => lane.Length)];
     }
 
     /// <summary>Ascending by length.</summary>
     public PrefillLane[] Lanes { get; }
 
+    /// <summary>Begins waiting prompts, the most important first, and adds them to <paramref name="prefilling"/>.</summary>
+    /// <param name="running">Sequences that may need more pages.</param>
+    /// <returns>A prompt for which there are too few pages, so that it and all behind it wait; null when there is none.</returns>
+    public Prefill? Admit(PlannedStep step, List<Prefill> prefilling, int running, long stepNumber)
+    {
+        _stats.Deferred = 0;
+        var reserved = int.MaxValue;
+        for (var i = 0; i < Math.Min(_waiting.Count, LookPast); i++)
+        {
+            var prefill = _waiting[i];
+            var (hits, limit) = FindHit(prefill);
+            if (_waiting.IsBeingPrefilled(prefill.Generation.Hashes, hits, limit))
+            {
+                _stats.Deferred++;
+                continue;
+            }
+
+            if (!HasSlots(prefill, step.Plan))
+            {
+                return null;
+            }
+
+            if (!TryTakeLane(prefill, reserved))
+            {
+                // whoever comes later may pass by, but not through a lane that this prompt is waiting for
+                reserved = Math.Min(reserved, prefill.PromptLength);
+                continue;
+            }
+
+            if (!TryTakePages(prefill, hits, running, step.Plan))
+            {
+                ReturnLane(prefill);
+                return prefill;
+            }
+
+            _waiting.RemoveAt(i--);
+            Start(prefill, hits, step);
+            prefill.StartedStep = stepNumber;
+            prefilling.Add(prefill);
+            _waiting.BeginPrefix(prefill.Generation.Hashes);
+            _publisher.Started(prefill, prefill.Generation.Hashes.Length > 0);
+        }
+
+        return null;
+    }
+
+    /// <summary>Steps run in order, so the region may be taken again as soon as its last slice is planned.</summary>
+    public static void ReturnLane(Prefill prefill)
+    {
+        prefill.Lane!.Return(prefill.LaneOffset);
+        prefill.Lane = null;
+    }
+
     /// <summary>Whether the plan and the slot table have room for all choices.</summary>
-    public bool HasSlots(Prefill prefill, StepPlan plan) => _slots.Free >= prefill.Sequences.Length && plan.Starts.Free >= prefill.Sequences.Length;
+    private bool HasSlots(Prefill prefill, StepPlan plan) => _slots.Free >= prefill.Sequences.Length && plan.Starts.Free >= prefill.Sequences.Length;
 
     /// <summary>Pages of the prompt found in the prefix cache, and how many there could be.</summary>
-    public (int Hits, int Limit) FindHit(Prefill prefill)
+    private (int Hits, int Limit) FindHit(Prefill prefill)
     {
         var first = prefill.Sequences[0];
         // a replay takes exact pages freely, lossy ones (latent, or int8 in the dense layers) only where its first run did: its text must not change
@@ -38,7 +100,7 @@ public sealed class Admission
     }
 
     /// <summary>A lane region, in lanes shorter than <paramref name="reserved"/> tokens only.</summary>
-    public bool TryTakeLane(Prefill prefill, int reserved)
+    private bool TryTakeLane(Prefill prefill, int reserved)
     {
         // short prompts take the short lane first and leave the long one to whom needs it
         foreach (var lane in Lanes)
@@ -55,17 +117,10 @@ public sealed class Admission
         return false;
     }
 
-    /// <summary>Steps run in order, so the region may be taken again as soon as its last slice is planned.</summary>
-    public static void ReturnLane(Prefill prefill)
-    {
-        prefill.Lane!.Return(prefill.LaneOffset);
-        prefill.Lane = null;
-    }
-
     /// <summary>
     /// Pages of all choices. Leaves a page of each pool to every one of <paramref name="running"/> sequences, so that admitting does not preempt at once.
     /// </summary>
-    public bool TryTakePages(Prefill prefill, int hits, int running, StepPlan plan)
+    private bool TryTakePages(Prefill prefill, int hits, int running, StepPlan plan)
     {
         var maxLength = Math.Min(prefill.PromptLength + prefill.Generation.Request.MaxTokens, _info.MaxModelLength);
         var taken = 0;
@@ -92,7 +147,7 @@ public sealed class Admission
     }
 
     /// <summary>Slots for all choices, which begin in this plan; the prefill's cursor stands behind its history.</summary>
-    public void Start(Prefill prefill, int hits, PlannedStep step)
+    private void Start(Prefill prefill, int hits, PlannedStep step)
     {
         prefill.HistoryLength = hits * PageLayout.PageSize;
         prefill.Token = prefill.HistoryLength;

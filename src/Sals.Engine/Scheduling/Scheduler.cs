@@ -9,9 +9,6 @@ namespace Sals.Engine.Scheduling;
 /// </summary>
 public sealed class Scheduler
 {
-    // how far behind a prompt that lacks a lane others are looked at; pages and slots are never taken past it
-    private const int LookPast = 32;
-
     private readonly BackendInfo _info;
     private readonly EngineOptions _options;
     private readonly EngineStats _stats;
@@ -39,7 +36,7 @@ public sealed class Scheduler
         _publisher = new TokenPublisher(stats, time);
         _pools = new CachePools(info);
         _slots = new SlotTable(info.SlotCount);
-        _admission = new Admission(info, _pools, _slots);
+        _admission = new Admission(info, _pools, _slots, _waiting, _publisher, stats);
         _accounts = new StepAccounts(stats, _pools, info.Spec, _admission.Lanes);
         _prefillPlanner = new PrefillPlanner(info, options);
         _running = new RunningSequences(sequence => Preempt(sequence));
@@ -105,7 +102,11 @@ public sealed class Scheduler
         step.Clear();
         _stepNumber++;
         _running.PlanRows(step);
-        Admit(step);
+        if (_admission.Admit(step, _prefilling, _running.Count, _stepNumber) is { } starved)
+        {
+            FailIfAlone(starved);
+        }
+
         _prefillPlanner.Plan(step, _prefilling, _planned, _stepNumber);
         foreach (var prefill in _planned)
         {
@@ -178,48 +179,6 @@ public sealed class Scheduler
         if (slots.Distinct().Count() != slots.Count || _slots.Free != _info.SlotCount - slots.Count)
         {
             throw new InvalidOperationException($"{_slots.Free} of {_info.SlotCount} slots are free, but {slots.Count} sequences hold one.");
-        }
-    }
-
-    private void Admit(PlannedStep step)
-    {
-        _stats.Deferred = 0;
-        var reserved = int.MaxValue;
-        for (var i = 0; i < Math.Min(_waiting.Count, LookPast); i++)
-        {
-            var prefill = _waiting[i];
-            var (hits, limit) = _admission.FindHit(prefill);
-            if (_waiting.IsBeingPrefilled(prefill.Generation.Hashes, hits, limit))
-            {
-                _stats.Deferred++;
-                continue;
-            }
-
-            if (!_admission.HasSlots(prefill, step.Plan))
-            {
-                return;
-            }
-
-            if (!_admission.TryTakeLane(prefill, reserved))
-            {
-                // whoever comes later may pass by, but not through a lane that this prompt is waiting for
-                reserved = Math.Min(reserved, prefill.PromptLength);
-                continue;
-            }
-
-            if (!_admission.TryTakePages(prefill, hits, _running.Count, step.Plan))
-            {
-                Admission.ReturnLane(prefill);
-                FailIfAlone(prefill);
-                return;
-            }
-
-            _waiting.RemoveAt(i--);
-            _admission.Start(prefill, hits, step);
-            prefill.StartedStep = _stepNumber;
-            _prefilling.Add(prefill);
-            _waiting.BeginPrefix(prefill.Generation.Hashes);
-            _publisher.Started(prefill, prefill.Generation.Hashes.Length > 0);
         }
     }
 
