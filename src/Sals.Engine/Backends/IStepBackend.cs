@@ -25,8 +25,5 @@ public interface IStepBackend : IDisposable
     void Collect(StepTicket ticket, StepResult result);
 }
 
-/// <summary>Names a submitted step; <c>default</c> is no step.</summary>
-public readonly record struct StepTicket(long Id)
-{
-    public bool IsValid => Id != 0;
-}
+/// <summary>Names a submitted step; the first is 1.</summary>
+public readonly record struct StepTicket(long Id);

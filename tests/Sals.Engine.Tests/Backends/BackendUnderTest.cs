@@ -20,6 +20,9 @@ public abstract class BackendUnderTest
     /// <summary>How far log-probabilities of one sequence may differ between prefill, which is exact, and decode.</summary>
     protected virtual double Tolerance => 1e-4;
 
+    /// <summary>Of exact keys and values in the cache.</summary>
+    protected abstract ElementType ExactType { get; }
+
     /// <summary>A backend with <see cref="Slots"/> slots for sequences of <see cref="MaxLength"/>; ids from sampleable on are padding.</summary>
     protected abstract IStepBackend Create(ModelWeights weights, int? sampleable = null);
 

@@ -14,6 +14,8 @@ namespace Sals.Engine.Tests.Backends;
 
 public class CpuBackendContractTests : StepBackendContract
 {
+    protected override ElementType ExactType => ElementType.Float32;
+
     protected override IStepBackend Create(ModelWeights weights, int? sampleable = null) => Create(weights, sampleable, threads: 2);
 
     protected override void PoisonCache(IStepBackend backend)

@@ -122,15 +122,25 @@ public abstract class StepBackendContract : PrefillContract
         var weights = Model();
         using var backend = Create(weights);
         var info = backend.Info;
+        var layout = new PageLayout(weights.Config, info.Spec, ExactType);
         foreach (var pool in PoolKinds.All)
         {
+            Assert.Equal(layout.PageBytes(pool), info.BytesOf(pool));
             Assert.Equal(0, info.BytesOf(pool) % PageLayout.Unit);
             Assert.True(info.BytesOf(pool) <= info.SlabBytes);
         }
 
+        Assert.Equal(layout.ExactPageBytes, info.ExactPageBytes);
+        Assert.Equal(layout.TokensIn(info.CacheBytes, info.MaxModelLength), info.CacheTokens);
         Assert.Equal(0, info.CacheBytes % info.SlabBytes);
-        Assert.Equal(MaxLength, info.LaneLengths[0]);
-        Assert.True(info.PrefillCost.Milliseconds(0, 1) > 0 && info.PrefillCost.PerPair > 0);
+    }
+
+    [Fact]
+    public void Lanes_and_costs_are_known_before_the_first_step()
+    {
+        using var backend = Create(Model());
+        Assert.Equal(MaxLength, backend.Info.LaneLengths[0]);
+        Assert.True(backend.Info.PrefillCost.Milliseconds(0, 1) > 0 && backend.Info.PrefillCost.PerPair > 0);
     }
 
     [Fact]

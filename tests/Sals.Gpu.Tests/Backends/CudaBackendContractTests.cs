@@ -25,6 +25,8 @@ public abstract class CudaContract : StepBackendContract
 
     protected override ModelWeights Model() => TinyModel.Build(Small(), type: ElementType.BFloat16);
 
+    protected override ElementType ExactType => ElementType.BFloat16;
+
     protected override IStepBackend Create(ModelWeights weights, int? sampleable = null) => Create(weights, sampleable, graphs: true);
 
     protected override void PoisonCache(IStepBackend backend)
