@@ -1,18 +1,16 @@
 namespace Sals.Engine.Text.Jinja;
 
-/// <summary>Tokens to statements. The expression grammar is in the other half of the class.</summary>
-internal sealed partial class Parser
+/// <summary>Statements: text, prints and tags, with an <see cref="ExpressionParser"/> for what stands in them.</summary>
+internal sealed class Parser
 {
-    private readonly List<Token> _tokens;
-    private readonly int _maxDepth;
-    private int _at;
-    private int _depth;
+    private readonly TokenCursor _tokens;
+    private readonly ExpressionParser _expressions;
     private int _loops;
 
-    private Parser(List<Token> tokens, int maxDepth)
+    private Parser(TokenCursor tokens)
     {
         _tokens = tokens;
-        _maxDepth = maxDepth;
+        _expressions = new ExpressionParser(tokens);
     }
 
     /// <exception cref="TemplateException">With the line.</exception>
@@ -23,34 +21,31 @@ internal sealed partial class Parser
             throw new TemplateException($"{source.Length} characters of source, at most {limits.SourceLength}", 0);
         }
 
-        var parser = new Parser(Lexer.Read(source), limits.SourceDepth);
+        var parser = new Parser(new TokenCursor(Lexer.Read(source), limits.SourceDepth));
         return parser.Body([]);
     }
-
-    private Token Current => _tokens[_at];
 
     /// <summary>Statements up to one of the closing tags, whose name is the current token afterwards.</summary>
     private Block Body(string[] closers)
     {
-        Enter();
+        _tokens.Enter();
         var statements = new List<Statement>();
         while (true)
         {
-            var token = Current;
-            _at++;
+            var token = _tokens.Take();
             switch (token.Kind)
             {
                 case TokenKind.Data:
                     statements.Add(new TextStatement(new JinjaString(token.Text, plain: false), token.Line));
                     break;
                 case TokenKind.OpenPrint:
-                    statements.Add(new PrintStatement(TupleOrExpression(), token.Line));
-                    Expect(TokenKind.ClosePrint, "}}");
+                    statements.Add(new PrintStatement(_expressions.ParseTuple(), token.Line));
+                    _tokens.Expect(TokenKind.ClosePrint, "}}");
                     break;
                 case TokenKind.OpenBlock:
-                    if (Current.Kind == TokenKind.Name && closers.Contains(Current.Text))
+                    if (_tokens.Current.Kind == TokenKind.Name && closers.Contains(_tokens.Current.Text))
                     {
-                        _depth--;
+                        _tokens.Leave();
                         return new Block(statements);
                     }
 
@@ -59,10 +54,10 @@ internal sealed partial class Parser
                 default:
                     if (closers.Length > 0)
                     {
-                        throw Error($"the template ends, expected {{% {string.Join(" %} or {% ", closers)} %}}", token.Line);
+                        throw new TemplateException($"the template ends, expected {{% {string.Join(" %} or {% ", closers)} %}}", token.Line);
                     }
 
-                    _depth--;
+                    _tokens.Leave();
                     return new Block(statements);
             }
         }
@@ -70,8 +65,8 @@ internal sealed partial class Parser
 
     private Statement Tag()
     {
-        var line = Current.Line;
-        var name = Name("a tag name");
+        var line = _tokens.Current.Line;
+        var name = _tokens.Name("a tag name");
         Statement statement = name switch
         {
             "if" => If(line),
@@ -82,50 +77,50 @@ internal sealed partial class Parser
             "filter" => Filter(line),
             "with" => With(line),
             "generation" => Generation(line),
-            "break" => _loops > 0 ? new BreakStatement(line) : throw Error("break outside of a loop", line),
-            "continue" => _loops > 0 ? new ContinueStatement(line) : throw Error("continue outside of a loop", line),
-            _ => throw Error($"unknown tag '{name}'", line),
+            "break" => _loops > 0 ? new BreakStatement(line) : throw new TemplateException("break outside of a loop", line),
+            "continue" => _loops > 0 ? new ContinueStatement(line) : throw new TemplateException("continue outside of a loop", line),
+            _ => throw new TemplateException($"unknown tag '{name}'", line),
         };
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         return statement;
     }
 
     private IfStatement If(int line)
     {
         var branches = new List<(Expression?, Block)>();
-        Expression? condition = TupleOrExpression();
+        Expression? condition = _expressions.ParseTuple();
         while (true)
         {
-            Expect(TokenKind.CloseBlock, "%}");
+            _tokens.Expect(TokenKind.CloseBlock, "%}");
             var body = Body(condition is null ? ["endif"] : ["elif", "else", "endif"]);
             branches.Add((condition, body));
-            var closer = Name("endif");
+            var closer = _tokens.Name("endif");
             if (closer == "endif")
             {
                 return new IfStatement(branches, line);
             }
 
-            condition = closer == "elif" ? TupleOrExpression() : null;
+            condition = closer == "elif" ? _expressions.ParseTuple() : null;
         }
     }
 
     private ForStatement For(int line)
     {
         var target = ParseTarget(allowMember: false);
-        ExpectName("in");
-        var items = TupleOrExpression(withCondition: false);
-        Expression? filter = SkipName("if") ? Expression() : null;
-        var recursive = SkipName("recursive");
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.ExpectName("in");
+        var items = _expressions.ParseTuple(withCondition: false);
+        Expression? filter = _tokens.SkipName("if") ? _expressions.Parse() : null;
+        var recursive = _tokens.SkipName("recursive");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         _loops++;
         var body = Body(["else", "endfor"]);
         _loops--;
         Block? otherwise = null;
-        if (Name("endfor") == "else")
+        if (_tokens.Name("endfor") == "else")
         {
-            Expect(TokenKind.CloseBlock, "%}");
+            _tokens.Expect(TokenKind.CloseBlock, "%}");
             otherwise = Body(["endfor"]);
-            Name("endfor");
+            _tokens.Name("endfor");
         }
 
         return new ForStatement(target, items, filter, body, otherwise, recursive, line);
@@ -134,26 +129,26 @@ internal sealed partial class Parser
     private Statement Set(int line)
     {
         var target = ParseTarget(allowMember: true);
-        if (Skip("="))
+        if (_tokens.Skip("="))
         {
-            return new SetStatement(target, TupleOrExpression(), line);
+            return new SetStatement(target, _expressions.ParseTuple(), line);
         }
 
         FilterExpression? filter = null;
-        while (Skip("|"))
+        while (_tokens.Skip("|"))
         {
-            filter = OneFilter(filter);
+            filter = _expressions.Operands.Filter(filter);
         }
 
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         return new SetBlockStatement(target, filter, Closed("endset"), line);
     }
 
     private MacroStatement Macro(int line)
     {
-        var name = Name("a macro name");
+        var name = _tokens.Name("a macro name");
         var parameters = Parameters();
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         var loops = _loops;
         _loops = 0;
         var body = Closed("endmacro");
@@ -163,13 +158,13 @@ internal sealed partial class Parser
 
     private CallStatement Call(int line)
     {
-        IReadOnlyList<(string, Expression?)> parameters = Current is { Kind: TokenKind.Operator, Text: "(" } ? Parameters() : [];
-        if (Expression() is not CallExpression call)
+        IReadOnlyList<(string, Expression?)> parameters = _tokens.IsOperator("(") ? Parameters() : [];
+        if (_expressions.Parse() is not CallExpression call)
         {
-            throw Error("expected a macro call", line);
+            throw new TemplateException("expected a macro call", line);
         }
 
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         var loops = _loops;
         _loops = 0;
         var body = Closed("endcall");
@@ -179,61 +174,61 @@ internal sealed partial class Parser
 
     private FilterStatement Filter(int line)
     {
-        var filter = OneFilter(null);
-        while (Skip("|"))
+        var filter = _expressions.Operands.Filter(null);
+        while (_tokens.Skip("|"))
         {
-            filter = OneFilter(filter);
+            filter = _expressions.Operands.Filter(filter);
         }
 
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         return new FilterStatement(filter, Closed("endfilter"), line);
     }
 
     private ScopeStatement With(int line)
     {
         var assignments = new List<(Target, Expression)>();
-        while (Current.Kind != TokenKind.CloseBlock)
+        while (_tokens.Current.Kind != TokenKind.CloseBlock)
         {
             if (assignments.Count > 0)
             {
-                ExpectOperator(",");
+                _tokens.ExpectOperator(",");
             }
 
             var target = ParseTarget(allowMember: false);
-            ExpectOperator("=");
-            assignments.Add((target, Expression()));
+            _tokens.ExpectOperator("=");
+            assignments.Add((target, _expressions.Parse()));
         }
 
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         return new ScopeStatement(assignments, Closed("endwith"), OwnScope: true, line);
     }
 
     private ScopeStatement Generation(int line)
     {
-        Expect(TokenKind.CloseBlock, "%}");
+        _tokens.Expect(TokenKind.CloseBlock, "%}");
         return new ScopeStatement([], Closed("endgeneration"), OwnScope: false, line);
     }
 
     private Block Closed(string closer)
     {
         var body = Body([closer]);
-        Name(closer);
+        _tokens.Name(closer);
         return body;
     }
 
     private List<(string Name, Expression? Default)> Parameters()
     {
         var parameters = new List<(string, Expression?)>();
-        ExpectOperator("(");
-        while (!Skip(")"))
+        _tokens.ExpectOperator("(");
+        while (!_tokens.Skip(")"))
         {
             if (parameters.Count > 0)
             {
-                ExpectOperator(",");
+                _tokens.ExpectOperator(",");
             }
 
-            var name = Name("a parameter name");
-            parameters.Add((name, Skip("=") ? Expression() : null));
+            var name = _tokens.Name("a parameter name");
+            parameters.Add((name, _tokens.Skip("=") ? _expressions.Parse() : null));
         }
 
         return parameters;
@@ -241,113 +236,28 @@ internal sealed partial class Parser
 
     private Target ParseTarget(bool allowMember)
     {
-        var bracket = Skip("(");
-        var names = new List<string> { Name("a variable name") };
-        if (allowMember && Skip("."))
+        var bracket = _tokens.Skip("(");
+        var names = new List<string> { _tokens.Name("a variable name") };
+        if (allowMember && _tokens.Skip("."))
         {
-            return new Target(names, Name("a member name"), IsTuple: false);
+            return new Target(names, _tokens.Name("a member name"), IsTuple: false);
         }
 
         var tuple = false;
-        while (Skip(","))
+        while (_tokens.Skip(","))
         {
             tuple = true;
-            if (Current.Kind == TokenKind.Name && Current.Text != "in")
+            if (_tokens.Current.Kind == TokenKind.Name && _tokens.Current.Text != "in")
             {
-                names.Add(Name("a variable name"));
+                names.Add(_tokens.Name("a variable name"));
             }
         }
 
         if (bracket)
         {
-            ExpectOperator(")");
+            _tokens.ExpectOperator(")");
         }
 
         return new Target(names, null, tuple);
     }
-
-    private void Enter()
-    {
-        if (++_depth > _maxDepth)
-        {
-            throw Error($"nested deeper than {_maxDepth}", Current.Line);
-        }
-    }
-
-    private bool IsOperator(string text) => Current.Kind == TokenKind.Operator && Current.Text == text;
-
-    private bool IsName(string text) => Current.Kind == TokenKind.Name && Current.Text == text;
-
-    private bool Skip(string text)
-    {
-        if (!IsOperator(text))
-        {
-            return false;
-        }
-
-        _at++;
-        return true;
-    }
-
-    private bool SkipName(string text)
-    {
-        if (!IsName(text))
-        {
-            return false;
-        }
-
-        _at++;
-        return true;
-    }
-
-    private string Name(string expected)
-    {
-        if (Current.Kind != TokenKind.Name)
-        {
-            throw Expected(expected);
-        }
-
-        return _tokens[_at++].Text;
-    }
-
-    private void ExpectName(string name)
-    {
-        if (!SkipName(name))
-        {
-            throw Expected($"'{name}'");
-        }
-    }
-
-    private void ExpectOperator(string text)
-    {
-        if (!Skip(text))
-        {
-            throw Expected($"'{text}'");
-        }
-    }
-
-    private void Expect(TokenKind kind, string shown)
-    {
-        if (Current.Kind != kind)
-        {
-            throw Expected($"'{shown}'");
-        }
-
-        _at++;
-    }
-
-    private TemplateException Expected(string expected) => Error($"expected {expected}, found {Describe(Current)}", Current.Line);
-
-    private static string Describe(Token token) => token.Kind switch
-    {
-        TokenKind.End => "the end of the template",
-        TokenKind.Data => "text",
-        TokenKind.CloseBlock => "'%}'",
-        TokenKind.ClosePrint => "'}}'",
-        TokenKind.OpenBlock => "'{%'",
-        TokenKind.OpenPrint => "'{{'",
-        _ => $"'{(token.Text.Length > 40 ? token.Text[..40] + "…" : token.Text)}'",
-    };
-
-    private static TemplateException Error(string message, int line) => new(message, line);
 }
