@@ -22,15 +22,13 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
 
                 return new LiteralExpression(new JinjaString(text, plain: false), token.Line);
             case TokenKind.Integer:
-                return long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out var integer)
-                    ? new LiteralExpression(new JinjaInt(integer), token.Line)
-                    : throw new TemplateException($"{token.Text} is too large", token.Line);
+                return Integer(token);
             case TokenKind.Float:
                 return new LiteralExpression(new JinjaFloat(double.Parse(token.Text, CultureInfo.InvariantCulture)), token.Line);
             case TokenKind.Operator when token.Text == "(":
                 return Parenthesis(token.Line);
             case TokenKind.Operator when token.Text == "[":
-                return new ListExpression(Items("]"), IsTuple: false, token.Line);
+                return new ListExpression(Items(), IsTuple: false, token.Line);
             case TokenKind.Operator when token.Text == "{":
                 return Dict(token.Line);
             default:
@@ -48,8 +46,7 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
             {
                 if (tokens.Current.Kind == TokenKind.Integer)
                 {
-                    var index = long.TryParse(tokens.Take().Text, CultureInfo.InvariantCulture, out var parsed) ? parsed : throw TokenCursor.Expected("an index", tokens.Current);
-                    value = new ItemExpression(value, new LiteralExpression(new JinjaInt(index), line), line);
+                    value = new ItemExpression(value, Integer(tokens.Take()), line);
                 }
                 else
                 {
@@ -116,6 +113,11 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
         _ => null,
     };
 
+    private static LiteralExpression Integer(Token token) =>
+        long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out var value)
+            ? new LiteralExpression(new JinjaInt(value), token.Line)
+            : throw new TemplateException($"{TokenCursor.Describe(token)} is larger than {long.MaxValue}", token.Line);
+
     private Expression Parenthesis(int line)
     {
         if (tokens.Skip(")"))
@@ -128,20 +130,11 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
         return value;
     }
 
-    private List<Expression> Items(string closer)
+    private List<Expression> Items()
     {
         var items = new List<Expression>();
-        while (!tokens.Skip(closer))
+        while (HasItem("]", isFirst: items.Count == 0))
         {
-            if (items.Count > 0)
-            {
-                tokens.ExpectOperator(",");
-                if (tokens.Skip(closer))
-                {
-                    break;
-                }
-            }
-
             items.Add(expressions.Parse());
         }
 
@@ -151,23 +144,31 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
     private DictExpression Dict(int line)
     {
         var entries = new List<(Expression, Expression)>();
-        while (!tokens.Skip("}"))
+        while (HasItem("}", isFirst: entries.Count == 0))
         {
-            if (entries.Count > 0)
-            {
-                tokens.ExpectOperator(",");
-                if (tokens.Skip("}"))
-                {
-                    break;
-                }
-            }
-
             var key = expressions.Parse();
             tokens.ExpectOperator(":");
             entries.Add((key, expressions.Parse()));
         }
 
         return new DictExpression(entries, line);
+    }
+
+    /// <summary>Steps to the next item of a bracket, past the comma before it, or past the closer, which a comma may precede.</summary>
+    private bool HasItem(string closer, bool isFirst)
+    {
+        if (tokens.Skip(closer))
+        {
+            return false;
+        }
+
+        if (isFirst)
+        {
+            return true;
+        }
+
+        tokens.ExpectOperator(",");
+        return !tokens.Skip(closer);
     }
 
     private Expression Subscript(Expression value, int line)
@@ -189,19 +190,8 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
     {
         var positional = new List<Expression>();
         var named = new List<(string, Expression)>();
-        var first = true;
-        while (!tokens.Skip(")"))
+        while (HasItem(")", isFirst: positional.Count + named.Count == 0))
         {
-            if (!first)
-            {
-                tokens.ExpectOperator(",");
-                if (tokens.Skip(")"))
-                {
-                    break;
-                }
-            }
-
-            first = false;
             if (tokens.Current.Kind == TokenKind.Name && tokens.IsFollowedBy(TokenKind.Operator, "="))
             {
                 var name = tokens.Name("an argument name");
@@ -231,7 +221,7 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
         {
             arguments = Arguments();
         }
-        else if ((tokens.Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float || tokens.IsOperator("[") || tokens.IsOperator("{"))
+        else if (tokens.Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float || tokens.IsOperator("[") || tokens.IsOperator("{")
             || (tokens.Current.Kind == TokenKind.Name && tokens.Current.Text is not ("else" or "or" or "and" or "is" or "if" or "not" or "in" or "recursive")))
         {
             arguments = new ArgumentList([Postfix(Primary())], []);

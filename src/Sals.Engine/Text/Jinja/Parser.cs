@@ -149,11 +149,7 @@ internal sealed class Parser
         var name = _tokens.Name("a macro name");
         var parameters = Parameters();
         _tokens.Expect(TokenKind.CloseBlock, "%}");
-        var loops = _loops;
-        _loops = 0;
-        var body = Closed("endmacro");
-        _loops = loops;
-        return new MacroStatement(name, parameters, body, line);
+        return new MacroStatement(name, parameters, MacroBody("endmacro"), line);
     }
 
     private CallStatement Call(int line)
@@ -165,11 +161,7 @@ internal sealed class Parser
         }
 
         _tokens.Expect(TokenKind.CloseBlock, "%}");
-        var loops = _loops;
-        _loops = 0;
-        var body = Closed("endcall");
-        _loops = loops;
-        return new CallStatement(call, parameters, body, line);
+        return new CallStatement(call, parameters, MacroBody("endcall"), line);
     }
 
     private FilterStatement Filter(int line)
@@ -213,6 +205,16 @@ internal sealed class Parser
     {
         var body = Body([closer]);
         _tokens.Name(closer);
+        return body;
+    }
+
+    /// <summary>A body that runs where it is called: break and continue mean no loop around it.</summary>
+    private Block MacroBody(string closer)
+    {
+        var loops = _loops;
+        _loops = 0;
+        var body = Closed(closer);
+        _loops = loops;
         return body;
     }
 

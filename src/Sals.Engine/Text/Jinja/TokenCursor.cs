@@ -85,7 +85,8 @@ internal sealed class TokenCursor(List<Token> tokens, int maxDepth)
 
     public static TemplateException Expected(string expected, Token found) => new($"expected {expected}, found {Describe(found)}", found.Line);
 
-    private static string Describe(Token token) => token.Kind switch
+    /// <summary>The token as an error shows it.</summary>
+    public static string Describe(Token token) => token.Kind switch
     {
         TokenKind.End => "the end of the template",
         TokenKind.Data => "text",

@@ -62,6 +62,8 @@ public class LanguageTests
     [InlineData("{% if x %}", 1, "the template ends, expected {% elif %} or {% else %} or {% endif %}")]
     [InlineData("\n\n{% foo %}", 3, "unknown tag 'foo'")]
     [InlineData("{{ x | nosuch }}", 1, "unknown filter 'nosuch'")]
+    [InlineData("\n{{ 9223372036854775808 }}", 2, "'9223372036854775808' is larger than 9223372036854775807")]
+    [InlineData("{{ x.9223372036854775808 }}", 1, "'9223372036854775808' is larger than 9223372036854775807")]
     [InlineData("{{ x is nosuch }}", 1, "unknown test 'nosuch'")]
     [InlineData("{{ 'abc }}", 1, "a string is not closed")]
     [InlineData("{# open", 1, "a comment is not closed")]
