@@ -177,10 +177,17 @@ internal sealed class Lexer
     private void Raw(int openTag)
     {
         _source.Tokens.RemoveRange(openTag, 3);
+        var end = 0;
         for (var i = _text.IndexOf("{%", _source.At, StringComparison.Ordinal); i >= 0; i = _text.IndexOf("{%", i + 2, StringComparison.Ordinal))
         {
-            var end = _text.IndexOf("%}", i, StringComparison.Ordinal);
-            if (end >= 0 && _text[(i + 2)..end].Trim('-', '+', ' ', '\t', '\n') == "endraw")
+            // looked for again only when passed: a template of nothing but open tags is searched once
+            end = end >= i + 2 ? end : _text.IndexOf("%}", i + 2, StringComparison.Ordinal);
+            if (end < 0)
+            {
+                break;
+            }
+
+            if (_text.AsSpan(i + 2, end - i - 2).Trim("-+ \t\n") is "endraw")
             {
                 Data(i, _text[i + 2], isPrint: false);
                 _source.At = end + 2;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 
 namespace Sals.Engine.Text.Jinja;
 
@@ -14,13 +15,14 @@ internal sealed class OperandParser(TokenCursor tokens, ExpressionParser express
             case TokenKind.Name:
                 return Constant(token.Text) is { } constant ? new LiteralExpression(constant, token.Line) : new NameExpression(token.Text, token.Line);
             case TokenKind.String:
-                var text = token.Text;
+                // neighbouring strings are one, as in Python
+                var text = new StringBuilder(token.Text);
                 while (tokens.Current.Kind == TokenKind.String)
                 {
-                    text += tokens.Take().Text;
+                    text.Append(tokens.Take().Text);
                 }
 
-                return new LiteralExpression(new JinjaString(text, plain: false), token.Line);
+                return new LiteralExpression(new JinjaString(text.ToString(), plain: false), token.Line);
             case TokenKind.Integer:
                 return Integer(token);
             case TokenKind.Float:

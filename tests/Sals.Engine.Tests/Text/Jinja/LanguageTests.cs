@@ -55,6 +55,8 @@ public class LanguageTests
     [InlineData("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}{{ {'a': 1, 'b': 2} | tojson(separators=(',', ':')) }}", "{\"a\": 2, \"b\": 1}{\"a\":1,\"b\":2}")]
     [InlineData("{{ 'Straße ﬁ'.upper() }}{{ 'İ' | lower | length }}", "STRASSE FI2")]
     [InlineData("{{ strftime_now('%d %b %Y, %-d %H:%M') }}", "05 Mar 2026, 5 07:08")]
+    [InlineData("{% raw %}{%}{% end raw %}{%- endraw -%} x", "{%}{% end raw %}x")]
+    [InlineData("{{ 'a' \"b\"\n'c' }}", "abc")]
     public void Renders(string template, string expected) => Assert.Equal(expected, Render(template));
 
     [Theory]
@@ -67,6 +69,7 @@ public class LanguageTests
     [InlineData("{{ x is nosuch }}", 1, "unknown test 'nosuch'")]
     [InlineData("{{ 'abc }}", 1, "a string is not closed")]
     [InlineData("{# open", 1, "a comment is not closed")]
+    [InlineData("{% raw %}{%}", 1, "{% raw %} is not closed")]
     [InlineData("{{ (1 }}", 1, "unexpected '}'")]
     [InlineData("{{ (1 2) }}", 1, "expected ')', found '2'")]
     [InlineData("{% break %}", 1, "break outside of a loop")]
@@ -129,7 +132,7 @@ public class LanguageTests
     {
         var seed = Environment.TickCount;
         var random = new Random(seed);
-        string[] parts = ["{{", "}}", "{%", "%}", "{#", "#}", "-", "+", " ", "\n", "if", "for", "in", "set", "endif", "endfor", "else", "x", "v.a", "1", "'s'", "|", "upper", "is", "not", "(", ")", "[", "]", "{", "}", ":", ",", "=", "==", "~", "macro", "endmacro", "loop", ".", "namespace", "tojson", "é", "🙂", "\\"];
+        string[] parts = ["{{", "}}", "{%", "%}", "{#", "#}", "-", "+", " ", "\n", "if", "for", "in", "set", "endif", "endfor", "else", "x", "v.a", "1", "'s'", "|", "upper", "is", "not", "(", ")", "[", "]", "{", "}", ":", ",", "=", "==", "~", "macro", "endmacro", "loop", ".", "namespace", "tojson", "raw", "endraw", "é", "🙂", "\\"];
         for (var round = 0; round < 20_000; round++)
         {
             var source = string.Concat(Enumerable.Range(0, random.Next(1, 16)).Select(_ => parts[random.Next(parts.Length)] + (random.Next(3) == 0 ? " " : "")));
