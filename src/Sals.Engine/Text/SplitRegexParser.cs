@@ -15,12 +15,15 @@ internal sealed class SplitRegexParser
 
     private const int Unlimited = int.MaxValue;
 
-    private readonly string _pattern;
-    private int _at;
+    private readonly PatternCursor _pattern;
+    private readonly CharClassParser _classes;
     private int _depth;
-    private bool _ignoreCase;
 
-    private SplitRegexParser(string pattern) => _pattern = pattern;
+    private SplitRegexParser(PatternCursor pattern)
+    {
+        _pattern = pattern;
+        _classes = new CharClassParser(pattern);
+    }
 
     /// <summary>The program of <paramref name="pattern"/>; null when it uses anything outside the language.</summary>
     public static SplitNode? TryParse(string pattern)
@@ -30,11 +33,11 @@ internal sealed class SplitRegexParser
             return null;
         }
 
-        var parser = new SplitRegexParser(pattern);
+        var cursor = new PatternCursor(pattern);
         try
         {
-            var program = parser.Alternatives(new SplitNode.Accept());
-            return parser._at == pattern.Length ? program : null;
+            var program = new SplitRegexParser(cursor).Alternatives(new SplitNode.Accept());
+            return cursor.AtEnd ? program : null;
         }
         catch (NotInLanguageException)
         {
@@ -42,9 +45,7 @@ internal sealed class SplitRegexParser
         }
     }
 
-    private char Peek => _at < _pattern.Length ? _pattern[_at] : '\0';
-
-    private bool More => _at < _pattern.Length && Peek is not ('|' or ')');
+    private bool More => !_pattern.AtEnd && _pattern.Peek is not ('|' or ')');
 
     private SplitNode Alternatives(SplitNode then)
     {
@@ -54,9 +55,8 @@ internal sealed class SplitRegexParser
         }
 
         var branches = new List<SplitNode> { Sequence(then) };
-        while (Peek == '|')
+        while (_pattern.Skip('|'))
         {
-            _at++;
             branches.Add(Sequence(then));
         }
 
@@ -72,30 +72,30 @@ internal sealed class SplitRegexParser
             return then;
         }
 
-        if (Peek == '(')
+        if (_pattern.Peek == '(')
         {
             return Group(then);
         }
 
-        var set = Atom();
+        var set = _classes.Read();
         var (min, max) = Quantifier();
         return new SplitNode.Run(set, min, max) { Next = Sequence(then) };
     }
 
     private SplitNode Group(SplitNode then)
     {
-        _at++;
-        Expect('?');
-        var caseBefore = _ignoreCase;
-        switch (Next())
+        _pattern.At++;
+        _pattern.Expect('?');
+        var caseBefore = _pattern.IgnoreCase;
+        switch (_pattern.Next())
         {
             case '!':
                 return LookAhead(wanted: false, then);
             case '=':
                 return LookAhead(wanted: true, then);
             case 'i':
-                Expect(':');
-                _ignoreCase = true;
+                _pattern.Expect(':');
+                _pattern.IgnoreCase = true;
                 break;
             case ':':
                 break;
@@ -104,36 +104,31 @@ internal sealed class SplitRegexParser
         }
 
         // what follows is parsed first, from behind the closing bracket, because every branch links to it
-        var body = _at;
-        var bodyCase = _ignoreCase;
+        var body = _pattern.At;
+        var bodyCase = _pattern.IgnoreCase;
         SkipGroup();
-        _ignoreCase = caseBefore;
-        var optional = Peek == '?';
-        if (optional)
-        {
-            _at++;
-        }
-
-        if (Peek is '*' or '+' or '{' or '?')
+        _pattern.IgnoreCase = caseBefore;
+        var optional = _pattern.Skip('?');
+        if (_pattern.Peek is '*' or '+' or '{' or '?')
         {
             throw new NotInLanguageException();
         }
 
         var rest = Sequence(then);
-        var end = _at;
-        _at = body;
-        _ignoreCase = bodyCase;
+        var end = _pattern.At;
+        _pattern.At = body;
+        _pattern.IgnoreCase = bodyCase;
         var inside = Alternatives(rest);
-        Expect(')');
-        _ignoreCase = caseBefore;
-        _at = end;
+        _pattern.Expect(')');
+        _pattern.IgnoreCase = caseBefore;
+        _pattern.At = end;
         return optional ? new SplitNode.Choice([inside, rest]) : inside;
     }
 
     private SplitNode.Look LookAhead(bool wanted, SplitNode then)
     {
-        var set = Atom();
-        Expect(')');
+        var set = _classes.Read();
+        _pattern.Expect(')');
         return new SplitNode.Look(set, wanted) { Next = Sequence(then) };
     }
 
@@ -142,14 +137,14 @@ internal sealed class SplitRegexParser
         var open = 1;
         while (open > 0)
         {
-            switch (Next())
+            switch (_pattern.Next())
             {
                 case '\\':
-                    Next();
+                    _pattern.Next();
                     break;
                 case '[':
-                    _at--;
-                    Atom();
+                    _pattern.At--;
+                    _classes.Read();
                     break;
                 case '(':
                     open++;
@@ -163,7 +158,7 @@ internal sealed class SplitRegexParser
 
     private (int Min, int Max) Quantifier()
     {
-        var (min, max) = Peek switch
+        var (min, max) = _pattern.Peek switch
         {
             '?' => (0, 1),
             '*' => (0, Unlimited),
@@ -176,14 +171,14 @@ internal sealed class SplitRegexParser
             return (1, 1);
         }
 
-        _at++;
+        _pattern.At++;
         if (min < 0)
         {
             (min, max) = Braces();
         }
 
         // lazy and possessive forms
-        if (Peek is '?' or '+' or '*' or '{')
+        if (_pattern.Peek is '?' or '+' or '*' or '{')
         {
             throw new NotInLanguageException();
         }
@@ -193,14 +188,7 @@ internal sealed class SplitRegexParser
 
     private (int Min, int Max) Braces()
     {
-        var end = _pattern.IndexOf('}', _at);
-        if (end < 0)
-        {
-            throw new NotInLanguageException();
-        }
-
-        var parts = _pattern[_at..end].Split(',');
-        _at = end + 1;
+        var parts = _pattern.TakeTo('}').Split(',');
         if (parts.Length > 2 || !int.TryParse(parts[0], NumberStyles.None, null, out var min))
         {
             throw new NotInLanguageException();
@@ -217,150 +205,5 @@ internal sealed class SplitRegexParser
         }
 
         return min <= max && max > 0 ? (min, max) : throw new NotInLanguageException();
-    }
-
-    private CharClass Atom()
-    {
-        var c = Next();
-        return c switch
-        {
-            '[' => Bracket(),
-            '\\' => new CharClass(Escape(), negated: false),
-            '.' => new CharClass([new ClassItem(ClassItemKind.Range, '\n', '\n')], negated: true),
-            '^' or '$' or '*' or '+' or '?' or '{' or '}' or ')' or ']' => throw new NotInLanguageException(),
-            _ => new CharClass(Literal(CodePoint(c)), negated: false),
-        };
-    }
-
-    private CharClass Bracket()
-    {
-        var negated = Peek == '^';
-        if (negated)
-        {
-            _at++;
-        }
-
-        var items = new List<ClassItem>();
-        while (Peek != ']' || items.Count == 0)
-        {
-            var c = Next();
-            if (c == '[' || (c == '&' && Peek == '&'))
-            {
-                throw new NotInLanguageException();
-            }
-
-            var found = c == '\\' ? Escape() : Literal(CodePoint(c));
-            if (Peek == '-' && _at + 1 < _pattern.Length && _pattern[_at + 1] != ']')
-            {
-                _at++;
-                var last = Next();
-                var upper = last == '\\' ? Escape() : Literal(CodePoint(last));
-                if (found[0].Kind != ClassItemKind.Range || upper[0].Kind != ClassItemKind.Range || found[0].First > upper[0].First || _ignoreCase)
-                {
-                    throw new NotInLanguageException();
-                }
-
-                found = [new ClassItem(ClassItemKind.Range, found[0].First, upper[0].First)];
-            }
-
-            items.AddRange(found);
-        }
-
-        _at++;
-        return new CharClass(items, negated);
-    }
-
-    private List<ClassItem> Escape()
-    {
-        var c = Next();
-        switch (c)
-        {
-            case 's':
-                return [new ClassItem(ClassItemKind.Space)];
-            case 'S':
-                return [new ClassItem(ClassItemKind.NotSpace)];
-            case 'd':
-                return [new ClassItem(ClassItemKind.Categories, CategoryMask: CategoryNames.Mask("Nd"))];
-            case 'w':
-                return [new ClassItem(ClassItemKind.Categories, CategoryMask: CategoryNames.Word)];
-            case 'p' or 'P':
-                return [Category(inverted: c == 'P')];
-            case 'r':
-                return Literal('\r');
-            case 'n':
-                return Literal('\n');
-            case 't':
-                return Literal('\t');
-            case 'u':
-                return Literal(Hex(4));
-            case 'x':
-                return Peek == '{' ? throw new NotInLanguageException() : Literal(Hex(2));
-            default:
-                return char.IsAsciiLetterOrDigit(c) ? throw new NotInLanguageException() : Literal(c);
-        }
-    }
-
-    private ClassItem Category(bool inverted)
-    {
-        var name = Next().ToString();
-        if (name == "{")
-        {
-            var end = _pattern.IndexOf('}', _at);
-            name = end < 0 ? throw new NotInLanguageException() : _pattern[_at..end];
-            _at = end + 1;
-        }
-
-        var mask = name.Length is 1 or 2 ? CategoryNames.Mask(name) : 0;
-        if (mask == 0)
-        {
-            throw new NotInLanguageException();
-        }
-
-        return new ClassItem(inverted ? ClassItemKind.NotCategories : ClassItemKind.Categories, CategoryMask: mask);
-    }
-
-    private int Hex(int digits)
-    {
-        if (_at + digits > _pattern.Length
-            || !int.TryParse(_pattern.AsSpan(_at, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var value))
-        {
-            throw new NotInLanguageException();
-        }
-
-        _at += digits;
-        return value;
-    }
-
-    private int CodePoint(char first) =>
-        char.IsHighSurrogate(first) && char.IsLowSurrogate(Peek) ? char.ConvertToUtf32(first, Next()) : first;
-
-    /// <summary>The character; ignoring case also its other cases, with the two non-ASCII letters that fold to s and k.</summary>
-    private List<ClassItem> Literal(int codePoint)
-    {
-        var items = new List<ClassItem> { new(ClassItemKind.Range, codePoint, codePoint) };
-        if (_ignoreCase && codePoint <= char.MaxValue)
-        {
-            var c = (char)codePoint;
-            foreach (var other in new[] { char.ToLowerInvariant(c), char.ToUpperInvariant(c), char.ToLowerInvariant(c) switch { 's' => '\u017F', 'k' => '\u212A', var same => same } })
-            {
-                items.Add(new ClassItem(ClassItemKind.Range, other, other));
-            }
-        }
-
-        return items;
-    }
-
-    private char Next() => _at < _pattern.Length ? _pattern[_at++] : throw new NotInLanguageException();
-
-    private void Expect(char c)
-    {
-        if (Next() != c)
-        {
-            throw new NotInLanguageException();
-        }
-    }
-
-    private sealed class NotInLanguageException : Exception
-    {
     }
 }
