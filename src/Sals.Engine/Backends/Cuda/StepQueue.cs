@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using Sals.Engine.Models;
-using Sals.Engine.Paging;
 using Sals.Engine.Scheduling;
-using Sals.Kernels.Cuda.Kernels.FlushPages;
 using Sals.Kernels.Cuda.Kernels.PlanStep;
 using Sals.Kernels.Cuda.Kernels.ScatterWords;
 using Sals.Kernels.Cuda.Runtime;
@@ -10,8 +8,8 @@ using Sals.Kernels.Cuda.Runtime;
 namespace Sals.Engine.Backends.Cuda;
 
 /// <summary>
-/// Turns a plan into the work of one step on the stream: checks it on the host, writes it into one of two pinned sets that alternate, and enqueues
-/// copies, prefill slices and the decode graph. Nothing here waits for the device but the reuse of a set.
+/// Turns a plan into the work of one step on the stream: has it staged in one of two pinned sets that alternate, and enqueues copies, prefill slices and
+/// the decode graph. Nothing here waits for the device but the reuse of a set.
 /// </summary>
 internal sealed class StepQueue : IDisposable
 {
@@ -27,8 +25,8 @@ internal sealed class StepQueue : IDisposable
     private readonly CudaEvent[] _sampled;
     private readonly (CudaEvent Start, CudaEvent End)[] _prefill;
     private readonly bool[] _prefilled = new bool[Depth];
+    private readonly PlanStaging _plans;
     private readonly MaskStaging _masks;
-    private readonly int _sparseLayers;
 
     /// <param name="words">Scattered words of a step.</param>
     public StepQueue(
@@ -43,7 +41,7 @@ internal sealed class StepQueue : IDisposable
         _forward = forward;
         _graphs = graphs;
         _masks = new MaskStaging(stream, arena, StepArena.MaskWords(model));
-        _sparseLayers = cache.Layout.Spec.SparseLayers.Length;
+        _plans = new PlanStaging(model.LayerCount, cache, slots, arena, graphs);
         var flushes = forward.Sparse is { } sparse ? SparseArena.MaxFlushes(sparse.Arena.Shape, arena.Slots) : 0;
         _staging = [.. Enumerable.Range(0, Depth).Select(_ => new StepStaging(arena.Slots, StepArena.MaskWords(model), arena.Lanes.Sum(l => l.Length), words, flushes))];
         _sampled = [.. Enumerable.Range(0, Depth).Select(_ => new CudaEvent())];
@@ -64,7 +62,7 @@ internal sealed class StepQueue : IDisposable
     public void WarmUp(bool capture)
     {
         var rows = _staging[0].Rows;
-        rows.Span.Fill(Padding);
+        rows.Span.Fill(_plans.Padding);
         _stream.Upload(rows, _arena.StepRows, rows.Length);
         _graphs.WarmUp(capture);
         _stream.Synchronize();
@@ -123,8 +121,8 @@ internal sealed class StepQueue : IDisposable
 
         Flush(plan, staging);
 
-        var kinds = StageDecode(plan, staging);
-        var finals = StagePrefills(plan, staging);
+        var kinds = _plans.StageDecodes(plan, staging);
+        var finals = _plans.StagePrefills(plan, staging);
         _masks.Stage(plan, staging);
 
         // prompts first: were they behind the decode rows, the rows of a step whose prompts end would wait for two steps' slices
@@ -158,103 +156,8 @@ internal sealed class StepQueue : IDisposable
         }
 
         var sparse = _forward.Sparse ?? throw new InvalidOperationException("A flush was planned, but no layer is compressed.");
-        var pages = staging.Flushes.Span;
-        for (var i = 0; i < plan.Flushes.Count; i++)
-        {
-            var flush = plan.Flushes[i];
-            _cache.Check(PoolKind.Hot, flush.HotPage);
-            _cache.Check(PoolKind.Latent, flush.LatentPage);
-            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)flush.Index, (uint)_cache.MaxPages, nameof(plan));
-            pages[i] = new FlushedPage((uint)flush.HotPage, (uint)flush.LatentPage, flush.Index * PageLayout.PageSize, 0);
-        }
-
+        _plans.StageFlushes(plan, staging);
         sparse.Flush(staging.Flushes, plan.Flushes.Count);
-    }
-
-    /// <summary>Decode rows, padded to the bucket with rows of no slot; returns what they are.</summary>
-    private RowKinds StageDecode(StepPlan plan, StepStaging staging)
-    {
-        var kinds = RowKinds.Exact;
-        var rows = staging.Rows.Span;
-        var count = plan.Decodes.Count;
-        for (var i = 0; i < count; i++)
-        {
-            var row = plan.Decodes[i];
-            ref var length = ref _slots.Lengths[row.Slot];
-            _cache.RequireDecode(row.Slot, length, ref _slots.LatentPages[row.Slot]);
-            length++;
-            var kind = RowKindsOf.Row(length, _cache.Layout.Spec);
-            kinds = i == 0 ? kind : kinds.And(kind);
-            CountLayers(staging, i, length);
-            rows[i] = new StepRow(row.Slot, row.ForcedToken, row.TargetToken, i);
-            staging.Slots[staging.ResultCount++] = row.Slot;
-        }
-
-        if (count > 0)
-        {
-            rows[count.._graphs.BucketOf(count)].Fill(Padding);
-        }
-
-        return kinds;
-    }
-
-    /// <summary>In how many layers the row reads latent pages, in how many by score, and how many tokens: known from its length alone.</summary>
-    private void CountLayers(StepStaging staging, int row, int length)
-    {
-        var spec = _cache.Layout.Spec;
-        if (_sparseLayers > 0 && CacheTimeline.LatentPages(length, spec) > 0)
-        {
-            staging.SparseLayers[row] = _sparseLayers;
-            staging.ScoredLayers[row] = CacheTimeline.CandidateCount(length, spec) > spec.CriticalCount(length) ? _sparseLayers : 0;
-            staging.SelectedTokens[row] = _sparseLayers * CacheTimeline.SelectedCount(length, spec);
-        }
-    }
-
-    private StepRow Padding => new(_arena.Slots, 0, -1, 0);
-
-    /// <summary>Token ids of slices that begin at the first layer, and the rows that ending prompts sample; returns the prompts that end.</summary>
-    private int StagePrefills(StepPlan plan, StepStaging staging)
-    {
-        var finals = 0;
-        foreach (ref readonly var slice in plan.Prefills.Items)
-        {
-            var lane = _arena.Lanes[slice.Lane].Length;
-            if (slice.EndToken > slice.PromptLength || slice.LaneOffset + slice.EndToken > lane)
-            {
-                throw new InvalidOperationException(
-                    $"A slice to token {slice.EndToken} of a prompt of {slice.PromptLength} at offset {slice.LaneOffset} does not fit lane {slice.Lane} of {lane}.");
-            }
-
-            if (slice.EndToken == slice.PromptLength)
-            {
-                _cache.RequirePrompt(slice.Slots[0], slice.HistoryLength, slice.PromptLength);
-            }
-
-            if (slice.FirstLayer == 0)
-            {
-                staging.Add(slice.Prompt.Span[slice.FirstToken..slice.EndToken]);
-            }
-
-            if (slice.EndLayer != _model.LayerCount || slice.EndToken != slice.PromptLength)
-            {
-                continue;
-            }
-
-            foreach (var slot in slice.Slots)
-            {
-                _slots.Lengths[slot] = slice.PromptLength;
-                if (slice.Samples)
-                {
-                    var row = staging.ResultCount - plan.Decodes.Count;
-                    staging.Rows.Span[_arena.Slots + row] = new StepRow(slot, -1, slice.TargetToken, finals);
-                    staging.Slots[staging.ResultCount++] = slot;
-                }
-            }
-
-            finals += slice.Samples ? 1 : 0;
-        }
-
-        return finals;
     }
 
     private void Decode(StepPlan plan, StepStaging staging, RowKinds kinds)
