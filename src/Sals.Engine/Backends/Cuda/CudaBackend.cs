@@ -3,7 +3,6 @@ using System.Globalization;
 using Sals.Engine.Latent;
 using Sals.Engine.Models;
 using Sals.Engine.Paging;
-using Sals.Engine.Sampling;
 using Sals.Engine.Scheduling;
 using Sals.Kernels.Cuda.Compilation;
 using Sals.Kernels.Cuda.Gemm;
@@ -110,7 +109,8 @@ public sealed class CudaBackend : IStepBackend
                 PacksPrompts = true,
                 PrefillCost = PrefillTiming.Measure(_forward, _stream, lanes[0], Chunk),
             };
-            Rehearse();
+            StepRehearsal.Run(this);
+            (_submitted, _collected, _rehearsed) = (0, 0, _queue.WaitedTicks);
         }
         catch
         {
@@ -283,37 +283,6 @@ public sealed class CudaBackend : IStepBackend
         }
 
         _stream.Upload<float>(pairs, _arena.Rope);
-    }
-
-    /// <summary>A prompt of two tokens and a decode step, as the engine plans them: .NET compiles and the driver loads what only whole steps use.</summary>
-    private void Rehearse()
-    {
-        const int prompt = 2;
-        var pools = new CachePools(Info);
-        var pages = new SequencePages(pools, Info.Spec, prompt + 1);
-        if (Info.MaxModelLength <= prompt || !pages.TryAdmit(prompt, [], 0))
-        {
-            return;
-        }
-
-        var plan = new StepPlan(Info.SlotCount, Info.MaxModelLength);
-        var result = new StepResult(2 * Info.SlotCount);
-        var tokens = new int[prompt];
-        plan.Starts.Add(new SlotStart(0, new SamplingOptions { Temperature = 0 }, tokens));
-        pages.TrySend(0, plan, []);
-        plan.Prefills.Add(new PrefillSlice(0, 0, [0], tokens, 0, 0, Info.LayerCount, 0, prompt, Samples: true));
-        Run();
-        plan.Clear();
-        if (pages.TryExtend(prompt, 0, plan))
-        {
-            plan.Decodes.Add(new DecodeRow(0));
-            Run();
-        }
-
-        pages.Release();
-        (_submitted, _collected, _rehearsed) = (0, 0, _queue.WaitedTicks);
-
-        void Run() => Collect(Submit(plan), result);
     }
 
     private void ThrowIfFaulted()
