@@ -27,7 +27,11 @@ internal sealed class PlanStaging(int layers, CudaCache cache, CudaSlots slots, 
             var flush = plan.Flushes[i];
             cache.Check(PoolKind.Hot, flush.HotPage);
             cache.Check(PoolKind.Latent, flush.LatentPage);
-            ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)flush.Index, (uint)cache.MaxPages, nameof(plan));
+            if ((uint)flush.Index >= (uint)cache.MaxPages)
+            {
+                throw new InvalidOperationException($"A flush of page {flush.Index} of slot {flush.Slot}, which has pages 0 to {cache.MaxPages - 1}.");
+            }
+
             pages[i] = new FlushedPage((uint)flush.HotPage, (uint)flush.LatentPage, flush.Index * PageLayout.PageSize, 0);
         }
     }

@@ -30,6 +30,7 @@ internal sealed class StepStaging : IDisposable
         Tokens = new PinnedBuffer<int>(tokens);
         Result = new PinnedBuffer<int>(capacity * StepArena.ResultInts);
         Flushes = new PinnedBuffer<FlushedPage>(Math.Max(1, flushes));
+        Slots = new int[capacity];
         SparseLayers = new int[capacity];
         ScoredLayers = new int[capacity];
         SelectedTokens = new int[capacity];
@@ -63,7 +64,7 @@ internal sealed class StepStaging : IDisposable
     public CudaEvent Finished { get; } = new();
 
     /// <summary>Slots of the sampled rows, in result order.</summary>
-    public int[] Slots { get; private set; } = [];
+    public int[] Slots { get; }
 
     public int ResultCount { get; set; }
 
@@ -83,7 +84,6 @@ internal sealed class StepStaging : IDisposable
         SparseLayers.AsSpan().Clear();
         ScoredLayers.AsSpan().Clear();
         SelectedTokens.AsSpan().Clear();
-        Slots = Slots.Length == _capacity ? Slots : new int[_capacity];
     }
 
     public void Add(DevicePtr<uint> address, uint value) => Words.Span[WordCount++] = new ScatteredWord(address, value);
