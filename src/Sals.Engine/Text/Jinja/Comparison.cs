@@ -3,7 +3,7 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>Equality, order and membership as in Python.</summary>
 internal static class Comparison
 {
-    public static bool Holds(Interpreter run, string name, JinjaValue left, JinjaValue right) => name switch
+    public static bool Holds(Rendering run, string name, JinjaValue left, JinjaValue right) => name switch
     {
         "==" => AreEqual(run, left, right),
         "!=" => !AreEqual(run, left, right),
@@ -15,9 +15,9 @@ internal static class Comparison
         _ => Order(run, left, right) >= 0,
     };
 
-    public static bool AreEqual(Interpreter run, JinjaValue left, JinjaValue right) => AreEqual(run, left, right, 0);
+    public static bool AreEqual(Rendering run, JinjaValue left, JinjaValue right) => AreEqual(run, left, right, 0);
 
-    public static bool Contains(Interpreter run, JinjaValue container, JinjaValue item)
+    public static bool Contains(Rendering run, JinjaValue container, JinjaValue item)
     {
         switch (container)
         {
@@ -41,7 +41,7 @@ internal static class Comparison
     }
 
     /// <summary>Negative, zero, positive; numbers with numbers, strings with strings, lists with lists.</summary>
-    public static int Order(Interpreter run, JinjaValue left, JinjaValue right, bool ignoreCase = false, int depth = 0)
+    public static int Order(Rendering run, JinjaValue left, JinjaValue right, bool ignoreCase = false, int depth = 0)
     {
         run.Charge();
         run.CheckValueDepth(depth);
@@ -92,7 +92,7 @@ internal static class Comparison
 
     private static string Described(JinjaValue value) => value is JinjaUndefined undefined ? $"undefined '{undefined.What}'" : value.TypeName;
 
-    private static bool AreEqual(Interpreter run, JinjaValue left, JinjaValue right, int depth)
+    private static bool AreEqual(Rendering run, JinjaValue left, JinjaValue right, int depth)
     {
         run.Charge();
         run.CheckValueDepth(depth);

@@ -5,9 +5,13 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>What may follow "|". Filters over lists are in <see cref="ListFilters"/>.</summary>
 internal static class Filters
 {
-    public delegate JinjaValue Filter(Interpreter run, JinjaValue value, Arguments arguments);
+    public delegate JinjaValue Filter(Rendering run, JinjaValue value, Arguments arguments);
 
     public static IReadOnlyDictionary<string, Filter> All { get; } = Build();
+
+    /// <summary>Calls a filter by name, as map does.</summary>
+    public static JinjaValue Apply(Rendering run, string name, JinjaValue value, Arguments arguments) =>
+        All.TryGetValue(name, out var filter) ? filter(run, value, arguments) : throw run.Error($"unknown filter '{name}'");
 
     private static Dictionary<string, Filter> Build()
     {
@@ -47,9 +51,9 @@ internal static class Filters
         return all;
     }
 
-    private static JinjaString Text(Interpreter run, Arguments arguments, int index, string name) => PythonText.Str(run, arguments.Required(index, name));
+    private static JinjaString Text(Rendering run, Arguments arguments, int index, string name) => PythonText.Str(run, arguments.Required(index, name));
 
-    private static JinjaString ToJson(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaString ToJson(Rendering run, JinjaValue value, Arguments arguments)
     {
         string? indent = arguments.Find(0, "indent") switch
         {
@@ -64,7 +68,7 @@ internal static class Filters
     }
 
     /// <summary>Indents every line but the first, and no blank ones, unless told otherwise.</summary>
-    private static JinjaString Indent(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaString Indent(Rendering run, JinjaValue value, Arguments arguments)
     {
         var prefix = arguments.Find(0, "width") is JinjaString given ? given.Text : new string(' ', (int)Math.Clamp(arguments.Int(0, "width", 4), 0, 256));
         var first = arguments.Bool(1, "first", otherwise: false);
@@ -88,7 +92,7 @@ internal static class Filters
         return builder.Build();
     }
 
-    private static JinjaString Escape(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaString Escape(Rendering run, JinjaValue value, Arguments arguments)
     {
         var builder = new JinjaTextBuilder(run);
         PythonText.Escape(PythonText.Str(run, value), builder, c => c switch
@@ -103,12 +107,12 @@ internal static class Filters
         return builder.Build();
     }
 
-    private static JinjaValue Default(Interpreter run, JinjaValue value, Arguments arguments) =>
+    private static JinjaValue Default(Rendering run, JinjaValue value, Arguments arguments) =>
         value is JinjaUndefined || (arguments.Bool(1, "boolean", otherwise: false) && !value.IsTrue)
             ? arguments.Find(0, "default_value") ?? JinjaString.Empty
             : value;
 
-    private static JinjaValue ToInt(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaValue ToInt(Rendering run, JinjaValue value, Arguments arguments)
     {
         var otherwise = arguments.Find(0, "default") ?? new JinjaInt(0);
         switch (value)
@@ -129,7 +133,7 @@ internal static class Filters
         }
     }
 
-    private static JinjaValue ToFloat(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaValue ToFloat(Rendering run, JinjaValue value, Arguments arguments)
     {
         if (Comparison.Number(value) is { } number)
         {
@@ -141,7 +145,7 @@ internal static class Filters
             : arguments.Find(0, "default") ?? new JinjaFloat(0);
     }
 
-    private static JinjaFloat Round(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaFloat Round(Rendering run, JinjaValue value, Arguments arguments)
     {
         var number = Comparison.Number(value) ?? throw run.Error($"round: a {value.TypeName} is not a number");
         var precision = (int)Math.Clamp(arguments.Int(0, "precision", 0), 0, 15);
@@ -154,7 +158,7 @@ internal static class Filters
         });
     }
 
-    private static JinjaInt Length(Interpreter run, JinjaValue value, Arguments arguments) => new(value switch
+    private static JinjaInt Length(Rendering run, JinjaValue value, Arguments arguments) => new(value switch
     {
         JinjaString text => Slices.Length(text.Text),
         JinjaList list => list.Items.Count,
@@ -163,6 +167,6 @@ internal static class Filters
         _ => throw run.Error($"length: a {value.TypeName} has no length"),
     });
 
-    private static long Integer(Interpreter run, JinjaValue value) =>
+    private static long Integer(Rendering run, JinjaValue value) =>
         Comparison.Integer(value) ?? throw run.Error($"expected an integer, found {value.TypeName}");
 }

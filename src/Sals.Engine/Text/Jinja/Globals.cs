@@ -18,10 +18,10 @@ internal static class Globals
         Function(scope, "strftime_now", (run, arguments) => new JinjaString(Format(run.Now, arguments.RequiredString(0, "format").Text, arguments), plain: false));
     }
 
-    private static void Function(Scope scope, string name, Func<Interpreter, Arguments, JinjaValue> call) =>
+    private static void Function(Scope scope, string name, Func<Rendering, Arguments, JinjaValue> call) =>
         scope.Set(name, new JinjaFunction(name, call));
 
-    private static JinjaList Range(Interpreter run, Arguments arguments)
+    private static JinjaList Range(Rendering run, Arguments arguments)
     {
         var only = arguments.Positional.Count == 1;
         var start = only ? 0 : arguments.Int(0, "start", 0);
@@ -46,7 +46,7 @@ internal static class Globals
         return new JinjaList(numbers);
     }
 
-    private static JinjaNamespace Namespace(Interpreter run, Arguments arguments)
+    private static JinjaNamespace Namespace(Rendering run, Arguments arguments)
     {
         var names = new JinjaNamespace();
         if (arguments.Positional.Count > 0 && arguments.Positional[0] is JinjaDict initial)
@@ -65,7 +65,7 @@ internal static class Globals
         return names;
     }
 
-    private static JinjaDict Dict(Interpreter run, Arguments arguments)
+    private static JinjaDict Dict(Rendering run, Arguments arguments)
     {
         var entries = new JinjaDict.Builder(plainKeys: arguments.Positional.Count > 0);
         if (arguments.Positional.Count > 0 && arguments.Positional[0] is JinjaDict initial)

@@ -1,23 +1,20 @@
 namespace Sals.Engine.Text.Jinja;
 
 /// <summary>
-/// One rendering: walks the tree, counts steps, depth and text against the limits. There is nothing to reach from a template but the values
-/// it is given and the functions listed here: no reflection, no files, no clock but strftime_now.
+/// Runs the statements of a template once. There is nothing to reach from a template but the values it is given and what <see cref="Globals"/>,
+/// <see cref="Filters"/>, <see cref="Tests"/> and <see cref="Members"/> list: no reflection, no files, no clock but strftime_now.
 /// </summary>
-internal sealed partial class Interpreter
+internal sealed class Interpreter
 {
-    private readonly TemplateLimits _limits;
-    private readonly TimeProvider _time;
+    private readonly Rendering _run;
+    private readonly Evaluator _expressions;
     private JinjaTextBuilder _output;
-    private long _steps;
-    private int _depth;
-    private int _line;
 
     public Interpreter(TemplateLimits limits, TimeProvider time)
     {
-        _limits = limits;
-        _time = time;
-        _output = new JinjaTextBuilder(this);
+        _run = new Rendering(limits, time);
+        _expressions = new Evaluator(_run);
+        _output = new JinjaTextBuilder(_run);
     }
 
     private enum Flow
@@ -26,10 +23,6 @@ internal sealed partial class Interpreter
         Break,
         Continue,
     }
-
-    public DateTimeOffset Now => _time.GetLocalNow();
-
-    public TemplateLimits Limits => _limits;
 
     public RenderedPrompt Render(Block template, IEnumerable<KeyValuePair<string, JinjaValue>> variables)
     {
@@ -44,77 +37,13 @@ internal sealed partial class Interpreter
         return _output.BuildPrompt();
     }
 
-    public TemplateException Error(string message) => new(message, _line);
-
-    public void Charge(long steps = 1)
-    {
-        _steps += steps;
-        if (_steps > _limits.Steps)
-        {
-            throw Error($"more than {_limits.Steps} steps");
-        }
-    }
-
-    /// <summary>Called before text of <paramref name="added"/> characters joins <paramref name="present"/> ones.</summary>
-    public void ChargeText(long added, long present = 0)
-    {
-        if (added + present > _limits.OutputLength)
-        {
-            throw Error($"more than {_limits.OutputLength} characters");
-        }
-
-        Charge(added / 32);
-    }
-
-    public void CheckValueDepth(int depth)
-    {
-        if (depth > _limits.ValueDepth)
-        {
-            throw Error($"a value is nested deeper than {_limits.ValueDepth}");
-        }
-    }
-
-    public JinjaList List(List<JinjaValue> items)
-    {
-        Charge(items.Count / 8);
-        return items.Count <= _limits.ListLength ? new JinjaList(items) : throw Error($"a list of more than {_limits.ListLength} elements");
-    }
-
-    /// <summary>Elements of a list, characters of a string, keys of a dictionary; nothing for an undefined value.</summary>
-    public IReadOnlyList<JinjaValue> Iterate(JinjaValue value)
-    {
-        switch (value)
-        {
-            case JinjaList list:
-                return list.Items;
-            case JinjaDict dict:
-                return [.. dict.Entries.Select(entry => (JinjaValue)dict.Key(entry.Key))];
-            case JinjaString text:
-                return Slices.Characters(this, text);
-            case JinjaUndefined:
-                return [];
-            default:
-                throw Error($"a {value.TypeName} cannot be iterated");
-        }
-    }
-
-    private void Enter(int line)
-    {
-        _line = line;
-        Charge();
-        if (++_depth > _limits.Depth)
-        {
-            throw Error($"nested deeper than {_limits.Depth} while rendering");
-        }
-    }
-
     private Flow Run(Block block, Scope scope)
     {
         foreach (var statement in block.Statements)
         {
-            Enter(statement.Line);
+            _run.Enter(statement.Line);
             var flow = Run(statement, scope);
-            _depth--;
+            _run.Leave();
             if (flow != Flow.Next)
             {
                 return flow;
@@ -132,34 +61,34 @@ internal sealed partial class Interpreter
                 _output.Append(text.Text);
                 return Flow.Next;
             case PrintStatement print:
-                _output.Append(PythonText.Str(this, Evaluate(print.Value, scope)));
+                _output.Append(PythonText.Str(_run, _expressions.Evaluate(print.Value, scope)));
                 return Flow.Next;
             case IfStatement branches:
                 return If(branches, scope);
             case ForStatement loop:
-                For(loop, scope, Evaluate(loop.Items, scope), 0);
+                For(loop, scope, _expressions.Evaluate(loop.Items, scope), 0);
                 return Flow.Next;
             case SetStatement set:
-                Assign(set.Target, Evaluate(set.Value, scope), scope);
+                Assign(set.Target, _expressions.Evaluate(set.Value, scope), scope);
                 return Flow.Next;
             case SetBlockStatement set:
                 var body = Capture(set.Body, new Scope(scope));
-                Assign(set.Target, set.Filter is null ? body : FilterBlock(set.Filter, scope, body), scope);
+                Assign(set.Target, set.Filter is null ? body : _expressions.FilterBlock(set.Filter, scope, body), scope);
                 return Flow.Next;
             case MacroStatement macro:
                 scope.Set(macro.Name, Function(macro.Name, macro.Parameters, macro.Body, scope));
                 return Flow.Next;
             case CallStatement call:
-                _output.Append(PythonText.Str(this, Call(call.Call, scope, Function("caller", call.Parameters, call.Body, scope))));
+                _output.Append(PythonText.Str(_run, _expressions.Call(call.Call, scope, Function("caller", call.Parameters, call.Body, scope))));
                 return Flow.Next;
             case FilterStatement filter:
-                _output.Append(PythonText.Str(this, FilterBlock(filter.Filter, scope, Capture(filter.Body, new Scope(scope)))));
+                _output.Append(PythonText.Str(_run, _expressions.FilterBlock(filter.Filter, scope, Capture(filter.Body, new Scope(scope)))));
                 return Flow.Next;
             case ScopeStatement block:
                 var inner = block.OwnScope ? new Scope(scope) : scope;
                 foreach (var (target, value) in block.Assignments)
                 {
-                    Assign(target, Evaluate(value, scope), inner);
+                    Assign(target, _expressions.Evaluate(value, scope), inner);
                 }
 
                 return Run(block.Body, inner);
@@ -174,7 +103,7 @@ internal sealed partial class Interpreter
     {
         foreach (var (condition, body) in statement.Branches)
         {
-            if (condition is null || Evaluate(condition, scope).IsTrue)
+            if (condition is null || _expressions.Evaluate(condition, scope).IsTrue)
             {
                 return Run(body, scope);
             }
@@ -185,16 +114,16 @@ internal sealed partial class Interpreter
 
     private void For(ForStatement statement, Scope scope, JinjaValue source, int depth)
     {
-        var items = Iterate(source);
+        var items = _run.Iterate(source);
         if (statement.Filter is { } filter)
         {
             var kept = new List<JinjaValue>();
             foreach (var item in items)
             {
-                Charge();
+                _run.Charge();
                 var candidate = new Scope(scope);
                 Assign(statement.Target, item, candidate);
-                if (Evaluate(filter, candidate).IsTrue)
+                if (_expressions.Evaluate(filter, candidate).IsTrue)
                 {
                     kept.Add(item);
                 }
@@ -215,12 +144,12 @@ internal sealed partial class Interpreter
 
         var state = new LoopState(items, depth);
         var recurse = statement.Recursive
-            ? new JinjaFunction("loop", (run, arguments) => run.Capture(() => run.For(statement, scope, arguments.Required(0, "iterable"), depth + 1)))
+            ? new JinjaFunction("loop", (_, arguments) => Capture(() => For(statement, scope, arguments.Required(0, "iterable"), depth + 1)))
             : null;
         var loop = new JinjaLoop(state, recurse);
         for (var i = 0; i < items.Count; i++)
         {
-            Charge();
+            _run.Charge();
             state.Index = i;
             var body = new Scope(scope);
             body.Set("loop", loop);
@@ -238,7 +167,7 @@ internal sealed partial class Interpreter
         {
             if (scope.Find(target.Names[0]) is not JinjaNamespace names)
             {
-                throw Error($"'{target.Names[0]}' is not a namespace: its members cannot be set");
+                throw _run.Error($"'{target.Names[0]}' is not a namespace: its members cannot be set");
             }
 
             names.Members[member] = value;
@@ -251,10 +180,10 @@ internal sealed partial class Interpreter
             return;
         }
 
-        var parts = Iterate(value);
+        var parts = _run.Iterate(value);
         if (parts.Count != target.Names.Count)
         {
-            throw Error($"{target.Names.Count} names for {parts.Count} values");
+            throw _run.Error($"{target.Names.Count} names for {parts.Count} values");
         }
 
         for (var i = 0; i < parts.Count; i++)
@@ -268,15 +197,15 @@ internal sealed partial class Interpreter
     private JinjaString Capture(Action write)
     {
         var outside = _output;
-        _output = new JinjaTextBuilder(this);
+        _output = new JinjaTextBuilder(_run);
         write();
         var text = _output.Build();
         _output = outside;
         return text;
     }
 
-    private static JinjaFunction Function(string name, IReadOnlyList<(string Name, Expression? Default)> parameters, Block body, Scope outer) =>
-        new(name, (run, arguments) =>
+    private JinjaFunction Function(string name, IReadOnlyList<(string Name, Expression? Default)> parameters, Block body, Scope outer) =>
+        new(name, (_, arguments) =>
         {
             if (arguments.Positional.Count > parameters.Count)
             {
@@ -287,7 +216,7 @@ internal sealed partial class Interpreter
             for (var i = 0; i < parameters.Count; i++)
             {
                 var (parameter, otherwise) = parameters[i];
-                scope.Set(parameter, arguments.Find(i, parameter) ?? (otherwise is null ? new JinjaUndefined(parameter) : run.Evaluate(otherwise, scope)));
+                scope.Set(parameter, arguments.Find(i, parameter) ?? (otherwise is null ? new JinjaUndefined(parameter) : _expressions.Evaluate(otherwise, scope)));
             }
 
             foreach (var (given, value) in arguments.Named)
@@ -302,6 +231,6 @@ internal sealed partial class Interpreter
                 }
             }
 
-            return run.Capture(body, scope);
+            return Capture(body, scope);
         });
 }

@@ -75,7 +75,7 @@ public sealed class JinjaString : JinjaValue
 }
 
 /// <summary>Builds a <see cref="JinjaString"/> piece by piece; refuses to grow past a limit.</summary>
-internal sealed class JinjaTextBuilder(Interpreter run)
+internal sealed class JinjaTextBuilder(Rendering run)
 {
     private readonly StringBuilder _text = new();
     private readonly List<(int Start, int Length)> _plain = [];

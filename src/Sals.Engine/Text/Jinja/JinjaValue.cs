@@ -152,11 +152,11 @@ internal sealed class JinjaNamespace : JinjaValue
 }
 
 /// <summary>A macro, a method bound to its object, or a global function.</summary>
-internal sealed class JinjaFunction(string name, Func<Interpreter, Arguments, JinjaValue> call) : JinjaValue
+internal sealed class JinjaFunction(string name, Func<Rendering, Arguments, JinjaValue> call) : JinjaValue
 {
     public string Name => name;
 
-    public Func<Interpreter, Arguments, JinjaValue> Call => call;
+    public Func<Rendering, Arguments, JinjaValue> Call => call;
 
     public override string TypeName => "function";
 }

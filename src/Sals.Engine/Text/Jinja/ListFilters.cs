@@ -26,7 +26,7 @@ internal static class ListFilters
     }
 
     /// <summary>a.b.0 looked up step by step.</summary>
-    private static JinjaValue Path(Interpreter run, JinjaValue value, string path)
+    private static JinjaValue Path(Rendering run, JinjaValue value, string path)
     {
         foreach (var part in path.Split('.'))
         {
@@ -37,10 +37,10 @@ internal static class ListFilters
         return value;
     }
 
-    private static JinjaValue Key(Interpreter run, JinjaValue item, Arguments arguments, int index) =>
+    private static JinjaValue Key(Rendering run, JinjaValue item, Arguments arguments, int index) =>
         arguments.Find(index, "attribute") is { } attribute and not JinjaNone ? Path(run, item, PythonText.Str(run, attribute).Text) : item;
 
-    private static JinjaString Join(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaString Join(Rendering run, JinjaValue value, Arguments arguments)
     {
         var items = run.Iterate(value);
         if (arguments.Find(1, "attribute") is not null)
@@ -51,13 +51,13 @@ internal static class ListFilters
         return StringMethods.Join(run, arguments.Find(0, "d") is { } separator ? PythonText.Str(run, separator) : JinjaString.Empty, items);
     }
 
-    private static JinjaValue Edge(Interpreter run, JinjaValue value, Func<IReadOnlyList<JinjaValue>, JinjaValue> pick)
+    private static JinjaValue Edge(Rendering run, JinjaValue value, Func<IReadOnlyList<JinjaValue>, JinjaValue> pick)
     {
         var items = run.Iterate(value);
         return items.Count > 0 ? pick(items) : new JinjaUndefined("an element of an empty list");
     }
 
-    private static JinjaList Map(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList Map(Rendering run, JinjaValue value, Arguments arguments)
     {
         var items = run.Iterate(value);
         var attribute = arguments.Positional.Count == 0 ? arguments.Find(0, "attribute") : null;
@@ -72,14 +72,14 @@ internal static class ListFilters
             }
             else
             {
-                mapped.Add(run.ApplyFilter(arguments.RequiredString(0, "filter").Text, item, arguments.Tail()));
+                mapped.Add(Filters.Apply(run, arguments.RequiredString(0, "filter").Text, item, arguments.Tail()));
             }
         }
 
         return run.List(mapped);
     }
 
-    private static JinjaList Select(Interpreter run, JinjaValue value, Arguments arguments, bool attribute, bool keep)
+    private static JinjaList Select(Rendering run, JinjaValue value, Arguments arguments, bool attribute, bool keep)
     {
         var path = attribute ? arguments.RequiredString(0, "attribute").Text : null;
         var test = attribute ? arguments.Tail() : arguments;
@@ -88,7 +88,7 @@ internal static class ListFilters
         {
             run.Charge();
             var tested = path is null ? item : Path(run, item, path);
-            var holds = test.Positional.Count == 0 ? tested.IsTrue : run.ApplyTest(test.RequiredString(0, "test").Text, tested, test.Tail());
+            var holds = test.Positional.Count == 0 ? tested.IsTrue : Tests.Apply(run, test.RequiredString(0, "test").Text, tested, test.Tail());
             if (holds == keep)
             {
                 kept.Add(item);
@@ -98,7 +98,7 @@ internal static class ListFilters
         return run.List(kept);
     }
 
-    private static JinjaList Sort(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList Sort(Rendering run, JinjaValue value, Arguments arguments)
     {
         var ignoreCase = !arguments.Bool(1, "case_sensitive", otherwise: false);
         var order = Comparer<JinjaValue>.Create((a, b) => Comparison.Order(run, Key(run, a, arguments, 2), Key(run, b, arguments, 2), ignoreCase));
@@ -106,7 +106,7 @@ internal static class ListFilters
         return run.List([.. arguments.Bool(0, "reverse", otherwise: false) ? items.OrderDescending(order) : items.Order(order)]);
     }
 
-    private static JinjaList DictSort(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList DictSort(Rendering run, JinjaValue value, Arguments arguments)
     {
         if (value is not JinjaDict dict)
         {
@@ -120,7 +120,7 @@ internal static class ListFilters
         return run.List([.. arguments.Bool(2, "reverse", otherwise: false) ? pairs.OrderDescending(order) : pairs.Order(order)]);
     }
 
-    private static JinjaList Unique(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList Unique(Rendering run, JinjaValue value, Arguments arguments)
     {
         var ignoreCase = !arguments.Bool(0, "case_sensitive", otherwise: false);
         var seen = new HashSet<string>(StringComparer.Ordinal);
@@ -139,7 +139,7 @@ internal static class ListFilters
         return run.List(kept);
     }
 
-    private static JinjaValue Sum(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaValue Sum(Rendering run, JinjaValue value, Arguments arguments)
     {
         var total = arguments.Find(1, "start") ?? new JinjaInt(0);
         foreach (var item in run.Iterate(value))
@@ -151,7 +151,7 @@ internal static class ListFilters
         return total;
     }
 
-    private static JinjaValue Extreme(Interpreter run, JinjaValue value, Arguments arguments, int sign)
+    private static JinjaValue Extreme(Rendering run, JinjaValue value, Arguments arguments, int sign)
     {
         JinjaValue? best = null;
         var ignoreCase = !arguments.Bool(0, "case_sensitive", otherwise: false);
@@ -166,7 +166,7 @@ internal static class ListFilters
         return best ?? new JinjaUndefined("the extreme of an empty list");
     }
 
-    private static JinjaList Batch(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList Batch(Rendering run, JinjaValue value, Arguments arguments)
     {
         var size = (int)Math.Clamp(arguments.Int(0, "linecount", 1), 1, run.Limits.ListLength);
         var fill = arguments.Find(1, "fill_with");
@@ -182,7 +182,7 @@ internal static class ListFilters
     }
 
     /// <summary>(grouper, list) pairs in order of the grouper.</summary>
-    private static JinjaList GroupBy(Interpreter run, JinjaValue value, Arguments arguments)
+    private static JinjaList GroupBy(Rendering run, JinjaValue value, Arguments arguments)
     {
         var groups = new List<(JinjaValue Key, List<JinjaValue> Items)>();
         var order = Comparer<JinjaValue>.Create((a, b) => Comparison.Order(run, a, b, ignoreCase: true));

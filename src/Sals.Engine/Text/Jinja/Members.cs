@@ -4,7 +4,7 @@ namespace Sals.Engine.Text.Jinja;
 internal static class Members
 {
     /// <summary>A method or member first, then an entry of that name; undefined when there is neither.</summary>
-    public static JinjaValue Attribute(Interpreter run, JinjaValue value, string name)
+    public static JinjaValue Attribute(Rendering run, JinjaValue value, string name)
     {
         switch (value)
         {
@@ -26,7 +26,7 @@ internal static class Members
     }
 
     /// <summary>An element or entry first, then a member of that name.</summary>
-    public static JinjaValue Item(Interpreter run, JinjaValue value, JinjaValue key)
+    public static JinjaValue Item(Rendering run, JinjaValue value, JinjaValue key)
     {
         switch (value)
         {

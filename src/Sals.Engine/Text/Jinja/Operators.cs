@@ -3,7 +3,7 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>Arithmetic and concatenation.</summary>
 internal static class Operators
 {
-    public static JinjaValue Unary(Interpreter run, string name, JinjaValue operand)
+    public static JinjaValue Unary(Rendering run, string name, JinjaValue operand)
     {
         if (name == "not")
         {
@@ -20,7 +20,7 @@ internal static class Operators
             : throw run.Error($"{name} of a {operand.TypeName}");
     }
 
-    public static JinjaValue Binary(Interpreter run, string name, JinjaValue left, JinjaValue right)
+    public static JinjaValue Binary(Rendering run, string name, JinjaValue left, JinjaValue right)
     {
         if (name == "~")
         {
@@ -56,7 +56,7 @@ internal static class Operators
         throw run.Error(undefined is not null ? $"'{undefined.What}' is undefined" : $"{left.TypeName} {name} {right.TypeName} is not defined");
     }
 
-    public static JinjaString Concatenate(Interpreter run, JinjaString left, JinjaString right)
+    public static JinjaString Concatenate(Rendering run, JinjaString left, JinjaString right)
     {
         if (left.Text.Length == 0 || right.Text.Length == 0)
         {
@@ -69,7 +69,7 @@ internal static class Operators
         return builder.Build();
     }
 
-    private static JinjaString Repeat(Interpreter run, JinjaString text, long times)
+    private static JinjaString Repeat(Rendering run, JinjaString text, long times)
     {
         var builder = new JinjaTextBuilder(run);
         for (long i = 0; i < times && text.Text.Length > 0; i++)
@@ -81,7 +81,7 @@ internal static class Operators
         return builder.Build();
     }
 
-    private static long Integers(Interpreter run, string name, long x, long y)
+    private static long Integers(Rendering run, string name, long x, long y)
     {
         try
         {
@@ -113,7 +113,7 @@ internal static class Operators
         }
     }
 
-    private static long Power(Interpreter run, long x, long y)
+    private static long Power(Rendering run, long x, long y)
     {
         long result = 1;
         for (long i = 0; i < y && x != 1 && !(x == 0 && i > 0); i++)
@@ -125,7 +125,7 @@ internal static class Operators
         return result;
     }
 
-    private static double Floats(Interpreter run, string name, double x, double y)
+    private static double Floats(Rendering run, string name, double x, double y)
     {
         if (y == 0 && name is "/" or "//" or "%" && y == 0)
         {

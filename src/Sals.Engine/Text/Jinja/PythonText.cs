@@ -6,7 +6,7 @@ namespace Sals.Engine.Text.Jinja;
 internal static class PythonText
 {
     /// <summary>str(value)</summary>
-    public static JinjaString Str(Interpreter run, JinjaValue value)
+    public static JinjaString Str(Rendering run, JinjaValue value)
     {
         switch (value)
         {
@@ -24,7 +24,7 @@ internal static class PythonText
     }
 
     /// <summary>json.dumps(value, ensure_ascii=False, indent=.., separators=.., sort_keys=..)</summary>
-    public static JinjaString Json(Interpreter run, JinjaValue value, JsonStyle style)
+    public static JinjaString Json(Rendering run, JinjaValue value, JsonStyle style)
     {
         var builder = new JinjaTextBuilder(run);
         Json(run, value, style, builder, 0);
@@ -69,7 +69,7 @@ internal static class PythonText
         return $"{(negative ? "-" : "")}{digits[0]}{(digits.Length > 1 ? "." + digits[1..] : "")}E{magnitude}";
     }
 
-    private static void Repr(Interpreter run, JinjaValue value, JinjaTextBuilder builder, int depth)
+    private static void Repr(Rendering run, JinjaValue value, JinjaTextBuilder builder, int depth)
     {
         run.CheckValueDepth(depth);
         run.Charge();
@@ -137,7 +137,7 @@ internal static class PythonText
         builder.Append(quote.ToString());
     }
 
-    private static void Json(Interpreter run, JinjaValue value, JsonStyle style, JinjaTextBuilder builder, int depth)
+    private static void Json(Rendering run, JinjaValue value, JsonStyle style, JinjaTextBuilder builder, int depth)
     {
         run.CheckValueDepth(depth);
         run.Charge();

@@ -3,7 +3,7 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>Python's slices and indices: lists by element, strings by code point.</summary>
 internal static class Slices
 {
-    public static JinjaValue Slice(Interpreter run, JinjaValue value, long? start, long? stop, long step)
+    public static JinjaValue Slice(Rendering run, JinjaValue value, long? start, long? stop, long step)
     {
         if (step == 0)
         {
@@ -35,7 +35,7 @@ internal static class Slices
         return text.Length - pairs;
     }
 
-    public static List<JinjaValue> Characters(Interpreter run, JinjaString text)
+    public static List<JinjaValue> Characters(Rendering run, JinjaString text)
     {
         if (text.Text.Length > run.Limits.ListLength)
         {
@@ -71,7 +71,7 @@ internal static class Slices
         return text.Slice(offsets[index], offsets[index + 1] - offsets[index]);
     }
 
-    private static JinjaString SliceText(Interpreter run, JinjaString text, long? start, long? stop, long step)
+    private static JinjaString SliceText(Rendering run, JinjaString text, long? start, long? stop, long step)
     {
         run.ChargeText(text.Text.Length);
         var length = Length(text.Text);
@@ -100,7 +100,7 @@ internal static class Slices
             : (start is { } rs ? Clamp(rs, -1, length - 1) : length - 1, stop is { } re ? Clamp(re, -1, length - 1) : -1);
     }
 
-    private static IEnumerable<int> Indices(Interpreter run, int length, long? start, long? stop, long step)
+    private static IEnumerable<int> Indices(Rendering run, int length, long? start, long? stop, long step)
     {
         var (from, to) = Bounds(length, start, stop, step);
         for (var i = from; step > 0 ? i < to : i > to; i += step)

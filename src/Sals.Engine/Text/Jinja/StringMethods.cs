@@ -5,7 +5,7 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>Python's string methods. Results keep which characters came from a client.</summary>
 internal static class StringMethods
 {
-    private delegate JinjaValue Method(Interpreter run, JinjaString text, Arguments arguments);
+    private delegate JinjaValue Method(Rendering run, JinjaString text, Arguments arguments);
 
     private static readonly Dictionary<string, Method> All = new(StringComparer.Ordinal)
     {
@@ -96,7 +96,7 @@ internal static class StringMethods
         return new string(titled);
     });
 
-    public static JinjaString Join(Interpreter run, JinjaString separator, IReadOnlyList<JinjaValue> items)
+    public static JinjaString Join(Rendering run, JinjaString separator, IReadOnlyList<JinjaValue> items)
     {
         var builder = new JinjaTextBuilder(run);
         for (var i = 0; i < items.Count; i++)
@@ -113,7 +113,7 @@ internal static class StringMethods
         return builder.Build();
     }
 
-    public static JinjaString Replace(Interpreter run, JinjaString text, JinjaString old, JinjaString replacement, long count)
+    public static JinjaString Replace(Rendering run, JinjaString text, JinjaString old, JinjaString replacement, long count)
     {
         var builder = new JinjaTextBuilder(run);
         var done = 0;
@@ -138,7 +138,7 @@ internal static class StringMethods
         return builder.Build();
     }
 
-    private static List<JinjaValue> Split(Interpreter run, JinjaString text, JinjaString? separator, long limit, bool fromRight)
+    private static List<JinjaValue> Split(Rendering run, JinjaString text, JinjaString? separator, long limit, bool fromRight)
     {
         var parts = new List<JinjaValue>();
         var edges = separator is null ? Words(text.Text) : Separated(text.Text, separator.Text, run, fromRight);
@@ -190,7 +190,7 @@ internal static class StringMethods
         return words;
     }
 
-    private static List<(int Start, int End)> Separated(string text, string separator, Interpreter run, bool fromRight)
+    private static List<(int Start, int End)> Separated(string text, string separator, Rendering run, bool fromRight)
     {
         if (separator.Length == 0)
         {
@@ -229,7 +229,7 @@ internal static class StringMethods
         return parts;
     }
 
-    private static List<JinjaValue> SplitLines(Interpreter run, JinjaString text)
+    private static List<JinjaValue> SplitLines(Rendering run, JinjaString text)
     {
         var lines = new List<JinjaValue>();
         var start = 0;
@@ -265,7 +265,7 @@ internal static class StringMethods
         return new JinjaList([text.Slice(0, found), text.Slice(found, separator.Text.Length), text.Slice(after, text.Text.Length - after)], isTuple: true);
     }
 
-    private static JinjaString Pad(Interpreter run, JinjaString text, long width, string fill, bool left)
+    private static JinjaString Pad(Rendering run, JinjaString text, long width, string fill, bool left)
     {
         var missing = width - Slices.Length(text.Text);
         if (missing <= 0 || fill.Length != 1)
@@ -290,7 +290,7 @@ internal static class StringMethods
         return builder.Build();
     }
 
-    private static bool Affix(Interpreter run, Arguments arguments, Func<string, bool> fits)
+    private static bool Affix(Rendering run, Arguments arguments, Func<string, bool> fits)
     {
         var given = arguments.Required(0, "affix");
         return given is JinjaList { IsTuple: true } several
@@ -306,7 +306,7 @@ internal static class StringMethods
         return at < start ? -1 : Slices.Length(text.Text[..at]);
     }
 
-    private static long Count(Interpreter run, string text, string part)
+    private static long Count(Rendering run, string text, string part)
     {
         if (part.Length == 0)
         {

@@ -3,7 +3,7 @@ namespace Sals.Engine.Text.Jinja;
 /// <summary>What may follow "is".</summary>
 internal static class Tests
 {
-    public delegate bool Test(Interpreter run, JinjaValue value, Arguments arguments);
+    public delegate bool Test(Rendering run, JinjaValue value, Arguments arguments);
 
     public static IReadOnlyDictionary<string, Test> All { get; } = new Dictionary<string, Test>(StringComparer.Ordinal)
     {
@@ -49,9 +49,13 @@ internal static class Tests
         [">="] = Comparing(">="),
     };
 
+    /// <summary>Calls a test by name, as select and reject do.</summary>
+    public static bool Apply(Rendering run, string name, JinjaValue value, Arguments arguments) =>
+        All.TryGetValue(name, out var test) ? test(run, value, arguments) : throw run.Error($"unknown test '{name}'");
+
     private static Test Comparing(string name) => (run, value, arguments) => Comparison.Holds(run, name, value, arguments.Required(0, "other"));
 
-    private static long Integer(Interpreter run, JinjaValue value) =>
+    private static long Integer(Rendering run, JinjaValue value) =>
         Comparison.Integer(value) ?? throw run.Error($"expected an integer, found {value.TypeName}");
 
     private static bool SameAs(JinjaValue value, JinjaValue other) => (value, other) switch

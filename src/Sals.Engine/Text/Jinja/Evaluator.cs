@@ -1,22 +1,22 @@
 namespace Sals.Engine.Text.Jinja;
 
-/// <summary>Expressions.</summary>
-internal sealed partial class Interpreter
+/// <summary>Values of expressions. Every one is a step and a level of depth of its rendering.</summary>
+internal sealed class Evaluator(Rendering run)
 {
-    private JinjaValue Evaluate(Expression expression, Scope scope)
+    public JinjaValue Evaluate(Expression expression, Scope scope)
     {
-        Enter(expression.Line);
+        run.Enter(expression.Line);
         var value = expression switch
         {
             LiteralExpression literal => literal.Value,
             NameExpression name => scope.Find(name.Name) ?? new JinjaUndefined(name.Name),
-            AttributeExpression attribute => Members.Attribute(this, Evaluate(attribute.Object, scope), attribute.Name),
-            ItemExpression item => Members.Item(this, Evaluate(item.Object, scope), Evaluate(item.Key, scope)),
+            AttributeExpression attribute => Members.Attribute(run, Evaluate(attribute.Object, scope), attribute.Name),
+            ItemExpression item => Members.Item(run, Evaluate(item.Object, scope), Evaluate(item.Key, scope)),
             SliceExpression slice => Slice(slice, scope),
             CallExpression call => Call(call, scope, null),
             FilterExpression filter => Filter(filter, scope, Evaluate(filter.Value!, scope)),
             TestExpression test => Test(test, scope),
-            UnaryExpression unary => Operators.Unary(this, unary.Operator, Evaluate(unary.Operand, scope)),
+            UnaryExpression unary => Operators.Unary(run, unary.Operator, Evaluate(unary.Operand, scope)),
             BinaryExpression binary => Binary(binary, scope),
             CompareExpression compare => Compare(compare, scope),
             ConditionalExpression conditional => Evaluate(conditional.Condition, scope).IsTrue
@@ -26,19 +26,10 @@ internal sealed partial class Interpreter
             DictExpression dict => Dict(dict, scope),
             _ => throw new InvalidOperationException(expression.GetType().Name),
         };
-        _depth--;
-        _line = expression.Line;
+        run.Leave();
+        run.Line = expression.Line;
         return value;
     }
-
-    /// <summary>Calls a filter by name, as map and others do.</summary>
-    public JinjaValue ApplyFilter(string name, JinjaValue value, Arguments arguments) => Filters.All.TryGetValue(name, out var filter)
-        ? filter(this, value, arguments)
-        : throw Error($"unknown filter '{name}'");
-
-    public bool ApplyTest(string name, JinjaValue value, Arguments arguments) => Tests.All.TryGetValue(name, out var test)
-        ? test(this, value, arguments)
-        : throw Error($"unknown test '{name}'");
 
     private JinjaValue[] EvaluateAll(IReadOnlyList<Expression> expressions, Scope scope)
     {
@@ -68,20 +59,21 @@ internal sealed partial class Interpreter
     }
 
     private JinjaValue Filter(FilterExpression filter, Scope scope, JinjaValue value) =>
-        Filters.All[filter.Name](this, value, EvaluateArguments(filter.Name, filter.Arguments, scope, filter.Line));
+        Filters.All[filter.Name](run, value, EvaluateArguments(filter.Name, filter.Arguments, scope, filter.Line));
 
     /// <summary>Filters of a block: the innermost takes the block's text.</summary>
-    private JinjaValue FilterBlock(FilterExpression filter, Scope scope, JinjaString text) =>
+    public JinjaValue FilterBlock(FilterExpression filter, Scope scope, JinjaString text) =>
         Filter(filter, scope, filter.Value is FilterExpression inner ? FilterBlock(inner, scope, text) : text);
 
     private JinjaValue Test(TestExpression test, Scope scope)
     {
         var value = Evaluate(test.Value, scope);
-        var holds = Tests.All[test.Name](this, value, EvaluateArguments(test.Name, test.Arguments, scope, test.Line));
+        var holds = Tests.All[test.Name](run, value, EvaluateArguments(test.Name, test.Arguments, scope, test.Line));
         return JinjaValue.Of(holds != test.Negated);
     }
 
-    private JinjaValue Call(CallExpression call, Scope scope, JinjaFunction? caller)
+    /// <param name="caller">What a call block hands to the macro; null = none.</param>
+    public JinjaValue Call(CallExpression call, Scope scope, JinjaFunction? caller)
     {
         var function = Evaluate(call.Function, scope);
         var name = call.Function switch
@@ -96,13 +88,13 @@ internal sealed partial class Interpreter
             arguments = new Arguments(name, arguments.Positional, [.. arguments.Named, ("caller", caller)], call.Line);
         }
 
-        _line = call.Line;
+        run.Line = call.Line;
         return function switch
         {
-            JinjaFunction callable => callable.Call(this, arguments),
-            JinjaLoop { Recurse: { } recurse } => recurse.Call(this, arguments),
-            JinjaUndefined => throw Error($"'{name}' is undefined and cannot be called"),
-            _ => throw Error($"'{name}' is a {function.TypeName} and cannot be called"),
+            JinjaFunction callable => callable.Call(run, arguments),
+            JinjaLoop { Recurse: { } recurse } => recurse.Call(run, arguments),
+            JinjaUndefined => throw run.Error($"'{name}' is undefined and cannot be called"),
+            _ => throw run.Error($"'{name}' is a {function.TypeName} and cannot be called"),
         };
     }
 
@@ -117,8 +109,8 @@ internal sealed partial class Interpreter
                 return left.IsTrue ? left : Evaluate(binary.Right, scope);
             default:
                 var right = Evaluate(binary.Right, scope);
-                _line = binary.Line;
-                return Operators.Binary(this, binary.Operator, left, right);
+                run.Line = binary.Line;
+                return Operators.Binary(run, binary.Operator, left, right);
         }
     }
 
@@ -128,8 +120,8 @@ internal sealed partial class Interpreter
         foreach (var (name, operand) in compare.Rest)
         {
             var right = Evaluate(operand, scope);
-            _line = compare.Line;
-            if (!Comparison.Holds(this, name, left, right))
+            run.Line = compare.Line;
+            if (!Comparison.Holds(run, name, left, right))
             {
                 return JinjaValue.False;
             }
@@ -146,7 +138,7 @@ internal sealed partial class Interpreter
         var start = Bound(slice.Start, scope);
         var stop = Bound(slice.Stop, scope);
         var step = Bound(slice.Step, scope) ?? 1;
-        return Slices.Slice(this, value, start, stop, step);
+        return Slices.Slice(run, value, start, stop, step);
     }
 
     private long? Bound(Expression? expression, Scope scope) => expression is null ? null : Evaluate(expression, scope) switch
@@ -154,7 +146,7 @@ internal sealed partial class Interpreter
         JinjaInt number => number.Value,
         JinjaBool flag => flag.Value ? 1 : 0,
         JinjaNone => null,
-        var other => throw Error($"a slice bound should be an integer, found {other.TypeName}"),
+        var other => throw run.Error($"a slice bound should be an integer, found {other.TypeName}"),
     };
 
     private JinjaDict Dict(DictExpression dict, Scope scope)
@@ -163,7 +155,7 @@ internal sealed partial class Interpreter
         var plain = false;
         foreach (var (key, value) in dict.Entries)
         {
-            var name = PythonText.Str(this, Evaluate(key, scope));
+            var name = PythonText.Str(run, Evaluate(key, scope));
             plain |= name.Plain.Count > 0;
             entries.Set(name.Text, Evaluate(value, scope));
         }
