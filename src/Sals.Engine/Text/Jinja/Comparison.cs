@@ -99,6 +99,7 @@ internal static class Comparison
         switch (left, right)
         {
             case (JinjaString a, JinjaString b):
+                run.Charge(a.Text.Length == b.Text.Length ? a.Text.Length / 32 : 0);
                 return string.Equals(a.Text, b.Text, StringComparison.Ordinal);
             case (JinjaNone, JinjaNone) or (JinjaUndefined, JinjaUndefined):
                 return true;

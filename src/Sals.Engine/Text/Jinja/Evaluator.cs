@@ -59,7 +59,7 @@ internal sealed class Evaluator(Rendering run)
     }
 
     private JinjaValue Filter(FilterExpression filter, Scope scope, JinjaValue value) =>
-        Filters.All[filter.Name](run, value, EvaluateArguments(filter.Name, filter.Arguments, scope, filter.Line));
+        Filters.Apply(run, filter.Name, value, EvaluateArguments(filter.Name, filter.Arguments, scope, filter.Line));
 
     /// <summary>Filters of a block: the innermost takes the block's text.</summary>
     public JinjaValue FilterBlock(FilterExpression filter, Scope scope, JinjaString text) =>
@@ -68,7 +68,7 @@ internal sealed class Evaluator(Rendering run)
     private JinjaValue Test(TestExpression test, Scope scope)
     {
         var value = Evaluate(test.Value, scope);
-        var holds = Tests.All[test.Name](run, value, EvaluateArguments(test.Name, test.Arguments, scope, test.Line));
+        var holds = Tests.Apply(run, test.Name, value, EvaluateArguments(test.Name, test.Arguments, scope, test.Line));
         return JinjaValue.Of(holds != test.Negated);
     }
 

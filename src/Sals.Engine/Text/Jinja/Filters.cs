@@ -9,9 +9,12 @@ internal static class Filters
 
     public static IReadOnlyDictionary<string, Filter> All { get; } = Build();
 
-    /// <summary>Calls a filter by name, as map does.</summary>
-    public static JinjaValue Apply(Rendering run, string name, JinjaValue value, Arguments arguments) =>
-        All.TryGetValue(name, out var filter) ? filter(run, value, arguments) : throw run.Error($"unknown filter '{name}'");
+    /// <summary>Calls a filter by name.</summary>
+    public static JinjaValue Apply(Rendering run, string name, JinjaValue value, Arguments arguments)
+    {
+        run.ChargeRead(value);
+        return All.TryGetValue(name, out var filter) ? filter(run, value, arguments) : throw run.Error($"unknown filter '{name}'");
+    }
 
     private static Dictionary<string, Filter> Build()
     {
@@ -34,14 +37,14 @@ internal static class Filters
             ["d"] = Default,
             ["int"] = ToInt,
             ["float"] = ToFloat,
-            ["abs"] = (run, value, _) => value is JinjaFloat f ? new JinjaFloat(Math.Abs(f.Value)) : new JinjaInt(Math.Abs(Integer(run, value))),
+            ["abs"] = (run, value, _) => value is JinjaFloat f ? new JinjaFloat(Math.Abs(f.Value)) : Operators.Unary(run, Integer(run, value) < 0 ? "-" : "+", value),
             ["round"] = Round,
             ["length"] = Length,
             ["count"] = Length,
             ["wordcount"] = (run, value, _) => new JinjaInt(PythonText.Str(run, value).Text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Length),
             ["items"] = (run, value, _) => value switch
             {
-                JinjaDict dict => Members.Items(dict),
+                JinjaDict dict => Members.Items(run, dict),
                 JinjaUndefined => new JinjaList([]),
                 _ => throw run.Error($"items: a {value.TypeName} is not a mapping"),
             },

@@ -59,15 +59,19 @@ public sealed class JinjaString : JinjaValue
 
     internal List<(int Start, int Length)> Cut(int start, int length)
     {
-        var cut = new List<(int, int)>();
-        foreach (var (at, count) in Plain)
+        // the first stretch that ends behind start: a text of many stretches may be cut into as many pieces
+        var (low, high) = (0, Plain.Count);
+        while (low < high)
         {
-            var from = Math.Max(at, start);
-            var to = Math.Min(at + count, start + length);
-            if (from < to)
-            {
-                cut.Add((from - start, to - from));
-            }
+            var middle = (low + high) / 2;
+            (low, high) = Plain[middle].Start + Plain[middle].Length > start ? (low, middle) : (middle + 1, high);
+        }
+
+        var cut = new List<(int, int)>();
+        for (var i = low; i < Plain.Count && Plain[i].Start < start + length; i++)
+        {
+            var from = Math.Max(Plain[i].Start, start);
+            cut.Add((from - start, Math.Min(Plain[i].Start + Plain[i].Length, start + length) - from));
         }
 
         return cut;

@@ -9,7 +9,7 @@ internal static class ListFilters
         all["list"] = (run, value, _) => new JinjaList(run.Iterate(value));
         all["first"] = (run, value, _) => Edge(run, value, items => items[0]);
         all["last"] = (run, value, _) => Edge(run, value, items => items[^1]);
-        all["reverse"] = (run, value, _) => value is JinjaString ? Slices.Slice(run, value, null, null, -1) : new JinjaList([.. run.Iterate(value).Reverse()]);
+        all["reverse"] = (run, value, _) => value is JinjaString ? Slices.Slice(run, value, null, null, -1) : run.List([.. run.Iterate(value).Reverse()]);
         all["map"] = Map;
         all["select"] = (run, value, arguments) => Select(run, value, arguments, attribute: false, keep: true);
         all["reject"] = (run, value, arguments) => Select(run, value, arguments, attribute: false, keep: false);
@@ -116,7 +116,7 @@ internal static class ListFilters
         var ignoreCase = !arguments.Bool(0, "case_sensitive", otherwise: false);
         var index = arguments.String(1, "by")?.Text == "value" ? 1 : 0;
         var order = Comparer<JinjaValue>.Create((a, b) => Comparison.Order(run, ((JinjaList)a).Items[index], ((JinjaList)b).Items[index], ignoreCase));
-        var pairs = Members.Items(dict).Items;
+        var pairs = Members.Items(run, dict).Items;
         return run.List([.. arguments.Bool(2, "reverse", otherwise: false) ? pairs.OrderDescending(order) : pairs.Order(order)]);
     }
 

@@ -40,7 +40,7 @@ internal static class Members
                 index = index < 0 ? index + list.Items.Count : index;
                 return index >= 0 && index < list.Items.Count ? list.Items[(int)index] : new JinjaUndefined($"[{index}]");
             case JinjaString text when Comparison.Integer(key) is { } index:
-                return Slices.At(text, index) ?? (JinjaValue)new JinjaUndefined($"[{index}]");
+                return Slices.At(run, text, index) ?? (JinjaValue)new JinjaUndefined($"[{index}]");
             default:
                 return key is JinjaString member ? Attribute(run, value, member.Text) : new JinjaUndefined("item");
         }
@@ -48,9 +48,9 @@ internal static class Members
 
     private static JinjaFunction? DictMethod(JinjaDict dict, string name) => name switch
     {
-        "items" => new JinjaFunction(name, (_, _) => Items(dict)),
+        "items" => new JinjaFunction(name, (run, _) => Items(run, dict)),
         "keys" => new JinjaFunction(name, (run, _) => new JinjaList(run.Iterate(dict))),
-        "values" => new JinjaFunction(name, (_, _) => new JinjaList([.. dict.Entries.Select(entry => entry.Value)])),
+        "values" => new JinjaFunction(name, (run, _) => run.List([.. dict.Entries.Select(entry => entry.Value)])),
         "get" => new JinjaFunction(name, (run, arguments) =>
             dict.Find(PythonText.Str(run, arguments.Required(0, "key")).Text) ?? arguments.Find(1, "default") ?? JinjaValue.None),
         "copy" => new JinjaFunction(name, (_, _) => dict),
@@ -58,8 +58,8 @@ internal static class Members
     };
 
     /// <summary>(key, value) pairs.</summary>
-    public static JinjaList Items(JinjaDict dict) =>
-        new([.. dict.Entries.Select(entry => new JinjaList([dict.Key(entry.Key), entry.Value], isTuple: true))]);
+    public static JinjaList Items(Rendering run, JinjaDict dict) =>
+        run.List([.. dict.Entries.Select(entry => new JinjaList([dict.Key(entry.Key), entry.Value], isTuple: true))]);
 
     private static JinjaFunction? ListMethod(JinjaList list, string name) => name switch
     {

@@ -12,7 +12,7 @@ internal static class Operators
 
         if (Comparison.Integer(operand) is { } integer)
         {
-            return new JinjaInt(name == "-" ? unchecked(-integer) : integer);
+            return new JinjaInt(name == "+" ? integer : integer > long.MinValue ? -integer : throw run.Error($"-({integer}) leaves the 64-bit integers"));
         }
 
         return operand is JinjaFloat number
@@ -32,10 +32,7 @@ internal static class Operators
             case (JinjaString a, JinjaString b) when name == "+":
                 return Concatenate(run, a, b);
             case (JinjaList a, JinjaList b) when name == "+" && a.IsTuple == b.IsTuple:
-                run.Charge((a.Items.Count + b.Items.Count) / 8);
-                return a.Items.Count + b.Items.Count <= run.Limits.ListLength
-                    ? new JinjaList([.. a.Items, .. b.Items], a.IsTuple)
-                    : throw run.Error($"a list of more than {run.Limits.ListLength} elements");
+                return new JinjaList(run.List([.. a.Items, .. b.Items]).Items, a.IsTuple);
             case (JinjaString a, _) when name == "*" && Comparison.Integer(right) is { } times:
                 return Repeat(run, a, times);
             case (_, JinjaString b) when name == "*" && Comparison.Integer(left) is { } times:
@@ -127,7 +124,7 @@ internal static class Operators
 
     private static double Floats(Rendering run, string name, double x, double y)
     {
-        if (y == 0 && name is "/" or "//" or "%" && y == 0)
+        if (y == 0 && name is "/" or "//" or "%")
         {
             throw run.Error("division by zero");
         }

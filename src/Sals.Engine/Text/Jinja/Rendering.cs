@@ -37,6 +37,15 @@ internal sealed class Rendering(TemplateLimits limits, TimeProvider time)
         Charge(added / 32);
     }
 
+    /// <summary>Called by what reads a whole value and may give back a small one. Text costs what it would cost to write; other values are charged by element.</summary>
+    public void ChargeRead(JinjaValue value)
+    {
+        if (value is JinjaString text)
+        {
+            Charge(text.Text.Length / 32);
+        }
+    }
+
     public void CheckValueDepth(int depth)
     {
         if (depth > limits.ValueDepth)
@@ -59,6 +68,7 @@ internal sealed class Rendering(TemplateLimits limits, TimeProvider time)
             case JinjaList list:
                 return list.Items;
             case JinjaDict dict:
+                Charge(dict.Entries.Count / 8);
                 return [.. dict.Entries.Select(entry => (JinjaValue)dict.Key(entry.Key))];
             case JinjaString text:
                 return Slices.Characters(this, text);

@@ -53,8 +53,10 @@ internal static class Slices
         return characters;
     }
 
-    public static JinjaValue? At(JinjaString text, long index)
+    /// <summary>The code point at an index, from the end when negative; null when there is none.</summary>
+    public static JinjaValue? At(Rendering run, JinjaString text, long index)
     {
+        run.ChargeRead(text);
         var length = Length(text.Text);
         index = index < 0 ? index + length : index;
         if (index < 0 || index >= length)
@@ -107,7 +109,9 @@ internal static class Slices
         {
             run.Charge();
             yield return (int)i;
-            if (Math.Abs(step) > length)
+
+            // beyond the end after one step, which the sum need not hold
+            if (step > length || step < -length)
             {
                 yield break;
             }

@@ -11,7 +11,7 @@ public sealed record TemplateLimits
     /// <summary>Nesting of tags and expressions in the source.</summary>
     public int SourceDepth { get; init; } = 100;
 
-    /// <summary>Nodes visited in one rendering; text that is built costs one step per 32 characters.</summary>
+    /// <summary>Nodes visited in one rendering; text that is built or read whole costs one step per 32 characters.</summary>
     public long Steps { get; init; } = 5_000_000;
 
     /// <summary>Characters of the rendered prompt, and of any string on the way.</summary>

@@ -49,9 +49,12 @@ internal static class Tests
         [">="] = Comparing(">="),
     };
 
-    /// <summary>Calls a test by name, as select and reject do.</summary>
-    public static bool Apply(Rendering run, string name, JinjaValue value, Arguments arguments) =>
-        All.TryGetValue(name, out var test) ? test(run, value, arguments) : throw run.Error($"unknown test '{name}'");
+    /// <summary>Calls a test by name.</summary>
+    public static bool Apply(Rendering run, string name, JinjaValue value, Arguments arguments)
+    {
+        run.ChargeRead(value);
+        return All.TryGetValue(name, out var test) ? test(run, value, arguments) : throw run.Error($"unknown test '{name}'");
+    }
 
     private static Test Comparing(string name) => (run, value, arguments) => Comparison.Holds(run, name, value, arguments.Required(0, "other"));
 

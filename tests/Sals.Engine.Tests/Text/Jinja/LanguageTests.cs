@@ -53,6 +53,8 @@ public class LanguageTests
     [InlineData("{{ {'a': [1, {}], 'b': []} | tojson(indent=2) }}", "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}")]
     [InlineData("{{ '<\\u2028\\x7f\\x01\"\\\\/é' | tojson }}", "\"<\u2028\u007f\\u0001\\\"\\\\/é\"")]
     [InlineData("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true) }}{{ {'a': 1, 'b': 2} | tojson(separators=(',', ':')) }}", "{\"a\": 2, \"b\": 1}{\"a\":1,\"b\":2}")]
+    [InlineData("{{ -3 | abs }}{{ (0 - 3) | abs }}{{ true | abs }}{{ (0 - 2.5) | abs }}", "3312.5")]
+    [InlineData("{{ 'abc'[::-9223372036854775807 - 1] }}{{ [1, 2][9223372036854775807:] }}", "c[]")]
     [InlineData("{{ 'Straße ﬁ'.upper() }}{{ 'İ' | lower | length }}", "STRASSE FI2")]
     [InlineData("{{ strftime_now('%d %b %Y, %-d %H:%M') }}", "05 Mar 2026, 5 07:08")]
     [InlineData("{% raw %}{%}{% end raw %}{%- endraw -%} x", "{%}{% end raw %}x")]
@@ -79,6 +81,8 @@ public class LanguageTests
     [InlineData("{{ 1 // 0 }}", 1, "division by zero")]
     [InlineData("{{ 9223372036854775807 + 1 }}", 1, "leaves the 64-bit integers")]
     [InlineData("{{ [] | tojson | first | tojson }}{{ missing | tojson }}", 1, "'missing' is undefined")]
+    [InlineData("{{ (-9223372036854775807 - 1) | abs }}", 1, "leaves the 64-bit integers")]
+    [InlineData("{{ -(-9223372036854775807 - 1) }}", 1, "leaves the 64-bit integers")]
     [InlineData("{% set x.y = 1 %}", 1, "is not a namespace")]
     [InlineData("{% set l = [] %}{{ l.append(1) }}", 1, "lists cannot be changed")]
     [InlineData("{{ ''.__class__.__mro__ }}", 1, "'__class__' is undefined")]
@@ -108,6 +112,12 @@ public class LanguageTests
     [InlineData("{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = ns.l + ns.l %}{% endfor %}", "a list of more than")]
     [InlineData("{{ 'a'.rjust(99999999999) }}", "characters")]
     [InlineData("{{ 3 ** 99999999999 }}", "leaves the 64-bit integers")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(22) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% for i in range(99999) %}{{ ns.s[-1] }}{% endfor %}", "steps")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(22) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% for i in range(99999) %}{{ ns.s | length }}{% endfor %}", "steps")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(22) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% for i in range(99999) %}{{ ns.s is lower }}{% endfor %}", "steps")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(22) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% for i in range(99999) %}{{ [ns.s] | map('trim') | list | length }}{% endfor %}", "steps")]
+    [InlineData("{% set ns = namespace(s='ab') %}{% for i in range(22) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% for i in range(99999) %}{{ ns.s == ns.s[:1] ~ ns.s[1:] }}{% endfor %}", "steps")]
+    [InlineData("{% set l = range(99999) | list %}{% for i in l %}{% set x = l | reverse | list %}{% endfor %}", "steps")]
     public void Hostile_templates_end_at_a_limit(string template, string limit)
     {
         var error = Assert.Throws<TemplateException>(() => Render(template));
