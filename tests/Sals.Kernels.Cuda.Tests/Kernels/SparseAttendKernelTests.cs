@@ -35,5 +35,5 @@ public class SparseAttendKernelTests
     }
 
     [Fact]
-    public void Preset_of_a_quarter_has_two_warpgroups_on_compute_capability_9() => Assert.Equal(2, SparseAttendKernel.SharedOf(SampleShape.Latent, 90, 3).Groups);
+    public void Preset_of_a_quarter_has_three_warpgroups_on_compute_capability_9() => Assert.Equal(3, SparseAttendKernel.SharedOf(SampleShape.Latent, 90, 3).Groups);
 }

@@ -3,18 +3,21 @@ namespace Sals.Kernels.Cuda.Kernels.Shared;
 /// <summary>Shared memory of kernels that rebuild keys, as <c>latent_keys.cuh</c> counts it.</summary>
 internal static class LatentKeys
 {
+    // steps whose operands fit in registers
+    private const int MostOperands = 16;
+
     /// <summary>BASIS_BYTES: one KV head's part of a <see cref="BasisImage"/>.</summary>
     public static int BasisBytes(LatentShape shape) => checked((int)BasisImage.BytesOf(1, shape.HeadSize, shape.GroupRank));
 
     /// <summary>STEPS: matrix instructions of 16 coordinates, in whole chunks of 64 bytes.</summary>
     public static int Steps(LatentShape shape) => Chunks(shape) * (shape.Int8 ? 4 : 2);
 
-    /// <summary>RING_BYTES: latents of a warpgroup's 64 tokens, or half, a quarter, .. of them where they leave no room for the rest.</summary>
+    /// <summary>RING_BYTES: latents of a warpgroup's 64 tokens, or half, a quarter, .. of them.</summary>
     /// <param name="computeCapability">10 * major + minor.</param>
     public static int RingBytes(LatentShape shape, int computeCapability)
     {
         var chunks = Chunks(shape);
-        while ((chunks * 4096) + (32 * 1024) > MostShared(computeCapability) && chunks % 2 == 0)
+        while (chunks % 2 == 0 && ((chunks * 4096) + (32 * 1024) > MostShared(computeCapability) || (Steps(shape) > MostOperands && chunks > 4)))
         {
             chunks /= 2;
         }

@@ -32,8 +32,15 @@ constexpr int MOST_SHARED = 98 * 1024;
 constexpr int MOST_SHARED = 162 * 1024;
 #endif
 
-// chunks of a warpgroup's tokens that are held at once: all of a tile where that leaves room for the rest, in C#: LatentKeys
-constexpr int ring_chunks(int n) { return n * 4096 + 32 * 1024 <= MOST_SHARED || n % 2 != 0 ? n : ring_chunks(n / 2); }
+// matrix instructions of a tile, of 16 coordinates; more than 16 take their operands chunk by chunk
+constexpr int STEPS = CHUNKS * CHUNK_STEPS;
+constexpr int MOST_OPERANDS = 16;
+
+// Chunks of a warpgroup's tokens that are held at once: all of a tile whose operands fit in registers; else a part, since another warpgroup is worth more than
+// copies further ahead. In C#: LatentKeys
+constexpr int ring_chunks(int n) {
+    return n % 2 == 0 && (n * 4096 + 32 * 1024 > MOST_SHARED || (STEPS > MOST_OPERANDS && n > 4)) ? ring_chunks(n / 2) : n;
+}
 constexpr int RING_CHUNKS = ring_chunks(CHUNKS);
 constexpr int RING_BYTES = RING_CHUNKS * 4096;
 static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
@@ -113,12 +120,19 @@ __device__ __forceinline__ void widen_pieces(const Pieces& pieces, u32 (&a)[CHUN
     }
 }
 
+// Of a step's columns of the basis, from the descriptor of the first step's: the address is in the lower half, in units of 16 bytes. One addition, where
+// a descriptor of its own is five instructions.
+__device__ __forceinline__ u64 columns_of(u64 first, int step) {
+    return (first & 0xffffffff00000000ull) | ((u32)first + (step / 4 * BASIS_BLOCK_BYTES + step % 4 * 32) / 16);
+}
+
 // keys += latents U^T, by all four warps. ahead(c) is called when the place of chunk c in the ring is free again; it starts copying what comes RING_CHUNKS
 // later, here or in the next tile, and commits one group. No more than RING_CHUNKS - 1 groups may be younger than that of chunk 0. basis: shared image of the KV head, or, !SHARED, in device memory.
 template <bool SHARED, typename Ahead>
 __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_shared, const u8* basis, Ahead ahead) {
 #if __CUDA_ARCH_FEAT_SM90_ALL
     if constexpr (SHARED) {
+        u64 columns = matrix_descriptor(basis_shared, 16);
         u32 a[2][CHUNK_STEPS][4];
         wait_copies<RING_CHUNKS - 1>();
         Pieces pieces = load_pieces(ring, 0);
@@ -134,8 +148,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
             wg_begin();
 #pragma unroll
             for (int s = 0; s < CHUNK_STEPS; s++) {
-                int step = c * CHUNK_STEPS + s;
-                u64 b = matrix_descriptor(basis_shared + step / 4 * BASIS_BLOCK_BYTES + step % 4 * 32, 16);
+                u64 b = columns_of(columns, c * CHUNK_STEPS + s);
                 if constexpr (LATENT_INT8)
                     wg_multiply_add_rows_half(keys, a[c & 1][s], b);
                 else
@@ -192,8 +205,7 @@ __device__ __forceinline__ void rebuild_keys(Keys& keys, u32 ring, u32 basis_sha
 // the loop does, and registers are left for more warpgroups.
 constexpr int BLOCK_PAIRS = 2;  // rotary pairs of registers of a block
 constexpr int KEY_BLOCKS = DH / 16 / BLOCK_PAIRS;
-constexpr int STEPS = CHUNKS * CHUNK_STEPS;
-constexpr bool OPERANDS_FIT = STEPS <= 16 && RING_CHUNKS == CHUNKS;
+constexpr bool OPERANDS_FIT = STEPS <= MOST_OPERANDS && RING_CHUNKS == CHUNKS;
 
 // block[m] of block i is register i + m KEY_BLOCKS of Keys; registers m and m + BLOCK_PAIRS of a block are rotary pairs
 typedef float KeyBlock[2 * BLOCK_PAIRS][4];
@@ -210,13 +222,12 @@ __device__ __forceinline__ void load_operands(Operands& a, u32 ring) {
 // Adds the products of block i to keys; basis: in shared memory
 __device__ __forceinline__ void rebuild_block(KeyBlock& keys, const Operands& a, u32 basis, int i) {
 #if __CUDA_ARCH_FEAT_SM90_ALL
-    u64 first = matrix_descriptor(basis + i * 1024, 16, KEY_BLOCKS * 1024);
+    u64 columns = matrix_descriptor(basis + i * 1024, 16, KEY_BLOCKS * 1024);
     wg_begin();
 #pragma unroll
     for (int step = 0; step < STEPS; step++) {
         const u32(&left)[4] = a[step / CHUNK_STEPS][step % CHUNK_STEPS];
-        // the address is in the lower half, in units of 16 bytes
-        u64 b = (first & 0xffffffff00000000ull) | ((u32)first + (step / 4 * BASIS_BLOCK_BYTES + step % 4 * 32) / 16);
+        u64 b = columns_of(columns, step);
         if constexpr (LATENT_INT8)
             wg_multiply_add_rows_half(keys, left, b);
         else

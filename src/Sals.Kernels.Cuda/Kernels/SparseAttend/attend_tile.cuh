@@ -28,6 +28,15 @@ __device__ __forceinline__ void set_rows(LatentRows& rows, const Args& args, con
         set_row(rows, h, args.pages + args.latent_offset, tokens[g + h * 8].page, tokens[g + h * 8].position % PAGE_SIZE, kv_head);
 }
 
+// of the page's token `at`
+__device__ __forceinline__ const u8* values_of(const u8* page, u32 at, int kv_head) {
+    return page + VALUE_PLANE + at * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
+}
+
+__device__ __forceinline__ const u8* scales_of(const u8* page, u32 at, int kv_head) {
+    return page + SCALE_PLANE + at * SCALE_ROW + kv_head * (HEAD_GROUPS * 4);
+}
+
 // (cos, sin) of two rotary pairs at a position. turns: of a position, in units of 2^-32; half a unit off, the phase is 2^-16 turns off behind 128K positions, a
 // twentieth of what rounding a key to bf16 is. Sine and cosine to 2^-20; cheaper than reading them, which would be more bytes than the latents.
 __device__ __forceinline__ float4 turn_by(uint2 turns, u32 position) {
@@ -67,11 +76,11 @@ __device__ __forceinline__ void attend_tile(const Args& args, const Task& task, 
             Token token = tokens[lane_token(i)];
             u32 at = token.position % PAGE_SIZE;
             const u8* page = layer + (u64)token.page * PAGE_UNIT;
-            const u8* values = page + VALUE_PLANE + at * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
+            const u8* values = values_of(page, at, kv_head);
             if constexpr (VALUE_BITS == 16)
                 load_whole(whole, i, (const u16*)values);
             else
-                load_coded(coded, i, values, page + SCALE_PLANE + at * SCALE_ROW + kv_head * (HEAD_GROUPS * 4));
+                load_coded(coded, i, values, scales_of(page, at, kv_head));
         }
     };
     float score[4] = {0.f, 0.f, 0.f, 0.f};
@@ -96,6 +105,14 @@ __device__ __forceinline__ void attend_tile(const Args& args, const Task& task, 
         if constexpr (VALUE_BITS == 16)
             load_values();
     } else {
+        if constexpr (VALUE_BITS == 2 || VALUE_BITS == 4) {
+            // registers are too scarce for values now: they come to L2, a line a lane (with 3 bits even for that)
+            Token token = tokens[lane % 16];
+            u32 at = token.position % PAGE_SIZE;
+            const u8* page = layer + (u64)token.page * PAGE_UNIT;
+            prefetch(lane < 16 ? values_of(page, at, kv_head) : scales_of(page, at, kv_head));
+        }
+
         Keys keys;
         begin_keys(keys, common.first_keys);
         rebuild_keys<BASIS_FITS>(keys, ring, basis, args.basis + (i64)kv_head * BASIS_BYTES, ahead);

@@ -124,7 +124,9 @@ __device__ __forceinline__ void attend(const Args& args) {
     extern __shared__ __align__(1024) u8 shared[];
     __shared__ Common common;
     int thread = threadIdx.x & 127, warp = thread >> 5, group = threadIdx.x >> 7;
-    int kv_head = blockIdx.x % HK, slots = gridDim.x / HK * GROUPS, slot = group * (gridDim.x / HK) + blockIdx.x / HK;
+    int kv_head = blockIdx.x % HK, blocks = gridDim.x / HK, slots = blocks * GROUPS;
+    // each warpgroup of a block two entries further on than the one before: runs, which lie alike in rows of equal lengths, are not all one block's
+    int slot = group * blocks + (blockIdx.x / HK + 2 * group) % blocks;
     u8* own = shared + HELD_BYTES + group * GROUP_BYTES;
     u32 basis = shared_address(shared), ring = shared_address(own);
     Token* tokens = (Token*)(own + RING_BYTES);  // [TASKS, ATTEND_TILE]
@@ -140,12 +142,7 @@ __device__ __forceinline__ void attend(const Args& args) {
     u32 tiles, runs;
     auto look_up = [&](int first) {
         int lane = threadIdx.x & 31;
-        // two entries further each round: runs, which lie alike in rows of equal lengths, are not all one warpgroup's
-        int turned = slot + lane * 2;
-#pragma unroll 1
-        while (turned >= slots)
-            turned -= slots;
-        int entry = first + lane * slots + turned;
+        int entry = first + lane * slots + slot;
         bool some = lane < TASKS && entry < args.work_room;
         // read whether or not there is such an entry: nothing waits for the count, which is read each time since no register is free for it
         int4 work = some ? args.work[entry] : make_int4(0, 0, 0, 0);
