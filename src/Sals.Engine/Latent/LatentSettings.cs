@@ -14,7 +14,7 @@ internal sealed class LatentSettings
         ("rank_ratio", "share of D kept as latent coordinates, over 0 to 1, rounded up to a multiple of 16; not set = the preset's bytes: twice as many in int8 as in bf16"),
         ("rank", "latent coordinates, instead of rank_ratio"),
         ("layer_ranks", "latent coordinates of each compressed layer in order, comma-separated multiples of 16, instead of rank ('sals analyze' suggests some); CPU only"),
-        ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16"),
+        ("score_ratio", "share of the latent coordinates that scoring reads, over 0 to 1, rounded up to a multiple of 16; not set = half, of codes at most 192 for every 1024 key channels"),
         ("score_rank", "scored coordinates, instead of score_ratio"),
         ("basis_groups", "consecutive groups of KV heads with a basis of their own, a divisor of the KV heads; each keeps an equal share of rank and score_rank; 1 = one basis for all, as in the paper; not set = 1 up to D = 1024, over that as few as have at most 1024 channels each"),
         ("sink_tokens", "first tokens always attended exactly, 0 to 64"),

@@ -20,7 +20,7 @@ public sealed class LatentSpecParser
     /// </summary>
     public const int DefaultDenseBelow = 3072;
 
-    /// <summary>Largest number of int8 coordinates that are scored: sums of as many are exact in 32 bits.</summary>
+    /// <summary>Largest number of int8 coordinates that can be scored: sums of as many are exact in 32 bits.</summary>
     private const int MostScoredCodes = 1024;
 
     /// <summary>
@@ -28,6 +28,12 @@ public sealed class LatentSpecParser
     /// takes longer than reading exact ones (docs/benchmarks.md); fewer are hardly faster.
     /// </summary>
     private const int WidestBasis = 1024;
+
+    /// <summary>
+    /// Codes that a preset scores for every <see cref="WidestBasis"/> channels or part of them: half of the coordinates, as of narrower keys, takes a quarter longer to read and
+    /// chooses hardly better (docs/accuracy.md). Still more than the paper's method scores, an eighth of the channels.
+    /// </summary>
+    private const int ScoredOfWidest = 192;
 
     /// <summary>Groups of fewer channels share too little to be compressed.</summary>
     private const int NarrowestBasis = 256;
@@ -75,6 +81,8 @@ public sealed class LatentSpecParser
         return model.KeyWidth / groups >= NarrowestBasis ? groups : 1;
     }
 
+    private static int MostScored(int width) => Math.Min(MostScoredCodes, ScoredOfWidest * ((width + WidestBasis - 1) / WidestBasis));
+
     public static string NameOf(LatentFormat format) => format switch
     {
         LatentFormat.Float32 => "float32",
@@ -121,7 +129,7 @@ public sealed class LatentSpecParser
         var layerRanks = LayerRanks(_model.LayerCount - layers.Length, groups);
         var rank = layerRanks.Length > 0 ? layerRanks.Max() : _values.Integer("rank", RoundedShare(_values.Ratio("rank_ratio", RankRatioOf(preset, format)), width, groups), 1, width);
         var (mean, least) = layerRanks.Length > 0 ? (layerRanks.Sum() / layerRanks.Length, layerRanks.Min()) : (rank, rank);
-        var mostScored = format.IsCoded() && !_values.Has("score_ratio") ? MostScoredCodes / (CoordinateStep * groups) * CoordinateStep * groups : int.MaxValue;
+        var mostScored = format.IsCoded() && !_values.Has("score_ratio") ? MostScored(width) / (CoordinateStep * groups) * CoordinateStep * groups : int.MaxValue;
         var scoreRank = _values.Integer("score_rank", Math.Min(Math.Min(RoundedShare(_values.Ratio("score_ratio", 0.5), mean, groups), mostScored), least), 1, least);
         var critical = _values.Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.Has("sparsity") || _values.Has("critical_mass");
