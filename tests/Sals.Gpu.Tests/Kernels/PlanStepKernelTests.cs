@@ -15,10 +15,13 @@ public class PlanStepKernelTests
     [InlineData(33, false)]
     [InlineData(256, false)]
     [InlineData(1, true)]
+    [InlineData(33, true)]
+    [InlineData(64, true)]
+    [InlineData(66, true)]
     [InlineData(256, true)]
     public void Inputs_and_work_lists_match_a_loop(int rowCount, bool compressed)
     {
-        const int slots = 256, vocabulary = 50;
+        const int slots = 256, vocabulary = 50, blocks = 132;
         using var gpu = Gpu.Open();
         var inputs = new Inputs();
         var slotOrder = Enumerable.Range(0, slots).ToArray();
@@ -42,11 +45,12 @@ public class PlanStepKernelTests
         {
             ExactRuns = gpu.PoisonedList(rowCount, capacity),
             Items = gpu.PoisonedList(rowCount, capacity),
+            Parts = new ScoreParts(gpu.Poisoned<ScorePart>(blocks), blocks),
         };
         new PlanStepKernel(gpu.Load(PlanStepKernel.Program(slots, vocabulary, compressed ? Latent : null)))
             .Launch(gpu.Stream, gpu.Upload<StepRow>(rows), gpu.Upload<int>(last), deviceLength, deviceCounts, gpu.Upload<SlotSampling>(sampling), step, rowCount);
 
-        int[] token = new int[rowCount], position = new int[rowCount], runs = new int[rowCount], exact = new int[rowCount], items = new int[rowCount];
+        int[] token = new int[rowCount], position = new int[rowCount], runs = new int[rowCount], exact = new int[rowCount], items = new int[rowCount], units = new int[rowCount];
         for (var b = 0; b < rowCount; b++)
         {
             var slot = rows[b].Slot;
@@ -58,6 +62,7 @@ public class PlanStepKernelTests
             // compressed from the first length that is over dense_below and has a page outside the window
             exact[b] = position[b] + 1 <= Latent.DenseBelow || position[b] + 1 < Latent.RecentTokens + 64 ? runs[b] : 0;
             Assert.Equal(exact[b] == 0, items[b] > 0);
+            units[b] = exact[b] > 0 ? 0 : Units(position[b] + 1);
             if (slot < slots)
             {
                 length[slot]++;
@@ -76,10 +81,23 @@ public class PlanStepKernelTests
         {
             Lists(exact, step.ExactRuns);
             Lists(items, step.Items);
+
+            // more than 64 rows: none are written
+            var parts = rowCount <= 64
+                ? ScorePartsOracle.Of(units, [.. position.Select(p => p + 1)], [.. rows.Select(r => r.Slot)], blocks)
+                : [.. Enumerable.Repeat(new ScorePart(-1, -1, -1, -1, -1, -1, -1, -1), blocks)];
+            Assert.Equal(parts, gpu.Download(step.Parts.Entries, blocks));
         }
 
         Assert.Equal(length, gpu.Download(deviceLength, slots + 1));
         Assert.Equal(counts, gpu.Download(deviceCounts, counts.Length));
+
+        // of 32 tokens, where more of them are behind the sinks than the row selects
+        static int Units(int length)
+        {
+            var tokens = (length - Latent.RecentTokens) / 64 * 64;
+            return tokens - Latent.SinkTokens > Math.Clamp(length / Latent.Sparsity, Latent.CriticalMin, Latent.CriticalMax) ? tokens / 32 : 0;
+        }
 
         void Lists(int[] pieces, WorkList list)
         {

@@ -182,7 +182,7 @@ public class ScoreSelectKernelTests
             (_gpu, _case, _lengths) = (gpu, spec, lengths);
             _shape = spec.Shape(lengths.Max());
             int rows = lengths.Length, rank = spec.ScoreRank, maxPages = _shape.MaxPages, element = spec.Int8 ? 1 : 2;
-            _kernel = new ScoreSelectKernel(gpu.Load(ScoreSelectKernel.Program(_shape)), gpu.Device.Multiprocessors);
+            _kernel = new ScoreSelectKernel(gpu.Load(ScoreSelectKernel.Program(_shape)));
             var common = new Inputs(seed);
             _basis = spec.Basis(common);
             _queries = new float[rows][];
@@ -223,7 +223,14 @@ public class ScoreSelectKernelTests
             _qkv = gpu.Upload<ushort>(qkv);
             _table = gpu.Upload<uint>(table);
             _pages = gpu.Upload<byte>(bytes);
-            _inputs = new StepInputs(default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>(slots), default);
+            var parts = new ScoreParts(default, ScoreParts.BlocksOf(gpu.Device.Multiprocessors));
+            if (parts.HaveFew(rows))
+            {
+                int[] units = [.. lengths.Select(l => CacheTimeline.CandidateCount(l, spec.Spec) > CacheTimeline.SelectedCount(l, spec.Spec) ? CacheTimeline.WindowStart(l, spec.Spec) / 32 : 0)];
+                parts = parts with { Entries = gpu.Upload<ScorePart>(ScorePartsOracle.Of(units, lengths, slots, parts.Blocks)) };
+            }
+
+            _inputs = new StepInputs(default, gpu.Upload<int>([.. lengths.Select(l => l - 1)]), gpu.Upload<int>(slots), default) { Parts = parts };
             _deviceBasis = new DeviceBasis(
                 default,
                 default,

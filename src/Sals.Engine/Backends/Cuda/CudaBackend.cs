@@ -70,7 +70,7 @@ public sealed class CudaBackend : IStepBackend
             var plans = Own(new GemmPlanCache(Chunk));
             Plan(plans, options.Spec, slots);
             var basis = latent is null ? null : Own(new CudaBasis(_stream, layout, options.Basis!));
-            var buffers = latent is null ? null : Own(new SparseArena(_stream, latent, slots));
+            var buffers = latent is null ? null : Own(new SparseArena(_stream, latent, slots, device.Multiprocessors));
             if (latent is { ScoreBands: > 0 })
             {
                 var pages = CacheTimeline.LatentPages(length, options.Spec);

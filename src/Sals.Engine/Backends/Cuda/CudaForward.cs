@@ -36,7 +36,7 @@ internal sealed class CudaForward
         Array.ForEach(cache.Layout.Spec.SparseLayers, layer => _pools[layer] = PoolKind.Hot);
         _inputs = sparse is null
             ? arena.Inputs
-            : arena.Inputs with { ExactRuns = sparse.Arena.ExactRuns, Items = sparse.Arena.Items };
+            : arena.Inputs with { ExactRuns = sparse.Arena.ExactRuns, Items = sparse.Arena.Items, Parts = sparse.Arena.ScoreParts };
         _model = model;
         _weights = weights;
         _kernels = kernels;

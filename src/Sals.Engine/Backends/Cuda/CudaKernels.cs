@@ -78,7 +78,7 @@ internal sealed class CudaKernels : IDisposable
         ScatterWords = new ScatterWordsKernel(_modules[10]);
         if (latent is not null)
         {
-            ScoreSelect = new ScoreSelectKernel(_modules[11], device.Multiprocessors);
+            ScoreSelect = new ScoreSelectKernel(_modules[11]);
             SparseAttend = new SparseAttendKernel(
                 _modules[12], latent, device.Multiprocessors, RopeTable.Frequencies(model.Rope, model.HeadSize), RopeTable.AttentionFactorOf(model.Rope));
             FlushPages = new FlushPagesKernel(_modules[13], latent);

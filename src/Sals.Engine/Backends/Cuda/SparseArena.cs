@@ -13,7 +13,8 @@ internal sealed class SparseArena : IDisposable
 {
     private readonly DeviceArena _arena;
 
-    public SparseArena(CudaStream stream, LatentShape shape, int slots)
+    /// <param name="multiprocessors">Of the device.</param>
+    public SparseArena(CudaStream stream, LatentShape shape, int slots, int multiprocessors)
     {
         Shape = shape;
         _arena = new DeviceArena("compressed layers", Bytes(shape, slots));
@@ -22,6 +23,7 @@ internal sealed class SparseArena : IDisposable
         ExactRuns = WorkList.Take(_arena, stream, slots, RunCount(shape, slots));
         Selected = _arena.Take<SelectedToken>((long)slots * shape.SelectedStride);
         Flushes = _arena.Take<FlushedPage>(MaxFlushes(shape, slots));
+        ScoreParts = ScoreParts.Take(_arena, stream, multiprocessors);
         Scores = ScoreSelectKernel.Workspace.Take(_arena, stream, slots, shape.MaxPages);
         BandQueries = _arena.Take<float>((long)slots * shape.ScoreBands * shape.ScoreRank);
         BandBiases = _arena.Take<float>((long)slots * shape.ScoreBands);
@@ -43,6 +45,9 @@ internal sealed class SparseArena : IDisposable
     /// <summary>[<see cref="MaxFlushes"/>]</summary>
     public DevicePtr<FlushedPage> Flushes { get; }
 
+    /// <summary>As <see cref="StepInputs.Parts"/></summary>
+    public ScoreParts ScoreParts { get; }
+
     public ScoreSelectKernel.Workspace Scores { get; }
 
     /// <summary>[SLOTS, BANDS, RS]; empty without bands, as the following</summary>
@@ -63,6 +68,7 @@ internal sealed class SparseArena : IDisposable
             + WorkList.Bytes(slots, RunCount(shape, slots))
             + DeviceArena.SizeOf<SelectedToken>((long)slots * shape.SelectedStride)
             + DeviceArena.SizeOf<FlushedPage>(MaxFlushes(shape, slots))
+            + ScoreParts.Bytes
             + ScoreSelectKernel.Workspace.Bytes(slots, shape.MaxPages)
             + DeviceArena.SizeOf<float>((long)slots * shape.ScoreBands * shape.ScoreRank)
             + DeviceArena.SizeOf<float>((long)slots * shape.ScoreBands)

@@ -24,6 +24,9 @@ public readonly record struct StepInputs(DevicePtr<int> Token, DevicePtr<int> Po
 
     /// <summary>Items of the other rows in a compressed layer, as <see cref="AttendItems"/> counts them.</summary>
     public WorkList Items { get; init; }
+
+    /// <summary>What each block of score_select has, where the step has few rows.</summary>
+    public ScoreParts Parts { get; init; }
 }
 
 /// <summary>Launcher of plan_step.cu, the first kernel of a decode step.</summary>
@@ -34,7 +37,7 @@ public sealed class PlanStepKernel(KernelModule module)
 
     private readonly Kernel _kernel = module.Get("plan_step");
 
-    /// <param name="latent">Of a compressed cache, of which the lists of exact runs and of items are written too; null = dense.</param>
+    /// <param name="latent">Of a compressed cache, of which the lists of exact runs and of items and the parts of scoring are written too; null = dense.</param>
     public static KernelProgram Program(int slots, int vocabulary, LatentShape? latent = null) =>
         KernelProgram.Create<Arguments>("plan_step.cu", [("SLOTS", slots), ("V", vocabulary), .. latent?.Defines() ?? []]);
 
@@ -68,6 +71,7 @@ public sealed class PlanStepKernel(KernelModule module)
             Runs = inputs.Runs,
             ExactRuns = inputs.ExactRuns,
             Items = inputs.Items,
+            Parts = inputs.Parts,
             RowCount = rowCount,
         };
         _kernel.Launch(stream, new Extent(1), new Extent(256), 0, arguments);
@@ -86,6 +90,7 @@ public sealed class PlanStepKernel(KernelModule module)
         public WorkList Runs;
         public WorkList ExactRuns;
         public WorkList Items;
+        public ScoreParts Parts;
         public int RowCount;
     }
 }

@@ -12,18 +12,13 @@ namespace Sals.Kernels.Cuda.Kernels.ScoreSelect;
 public sealed class ScoreSelectKernel
 {
     private const int Threads = 512;
-    private const int MaxBlocks = 192;
-    private const int FewRows = 64;
     private readonly Kernel _few;
     private readonly Kernel _many;
-    private readonly int _blocks;
 
-    /// <param name="multiprocessors">Of the device; one block runs on each, all at the same time.</param>
-    public ScoreSelectKernel(KernelModule module, int multiprocessors)
+    public ScoreSelectKernel(KernelModule module)
     {
         _few = module.Get("score_select");
         _many = module.Get("score_select_many");
-        _blocks = Math.Min(multiprocessors, MaxBlocks);
     }
 
     /// <param name="shape">RS at most 1,024.</param>
@@ -31,7 +26,7 @@ public sealed class ScoreSelectKernel
 
     /// <param name="qkv">[B, stride] bf16; scoring query [RS] at element (HQ + 2 HK) DH</param>
     /// <param name="stride">Elements of a row, a multiple of 8.</param>
-    /// <param name="inputs">Position and slot as plan_step left them.</param>
+    /// <param name="inputs">Position, slot and parts as plan_step left them for as many rows.</param>
     /// <param name="latentTable">[SLOTS + 1, MAXP]</param>
     /// <param name="pages">Cache arena.</param>
     /// <param name="layerOffset">Byte offset of the layer's score plane in a latent page.</param>
@@ -58,11 +53,13 @@ public sealed class ScoreSelectKernel
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(rows, PlanStepKernel.MaxRows);
         ArgumentOutOfRangeException.ThrowIfNotEqual(stride % 8, 0);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(inputs.Parts.Blocks);
         var arguments = new Arguments
         {
             Qkv = qkv,
             Position = inputs.Position,
             Slot = inputs.Slot,
+            Parts = inputs.Parts.Entries,
             Table = latentTable,
             Pages = pages,
             Scale = basis.Scale,
@@ -81,23 +78,23 @@ public sealed class ScoreSelectKernel
             QkvStride = stride,
             Rows = rows,
         };
-        var kernel = rows <= FewRows && 2 * rows <= _blocks ? _few : _many;
-        kernel.Launch(stream, new Extent(_blocks), new Extent(Threads), 0, arguments, overlap: true);
+        var kernel = inputs.Parts.HaveFew(rows) ? _few : _many;
+        kernel.Launch(stream, new Extent(inputs.Parts.Blocks), new Extent(Threads), 0, arguments, overlap: true);
     }
 
     /// <summary>Scores of a step, and what blocks tell each other. One serves all layers, and one kernel: its launches are counted.</summary>
     /// <param name="Keys">[B, MAXP * 64], order-preserving integers of the scores</param>
     /// <param name="Bins">[B, MAXP * 64], the bin of each score</param>
     /// <param name="Mask">[B, MAXP * 2]</param>
-    /// <param name="Counts">[2 * MaxBlocks, 21, 4]</param>
-    /// <param name="Listed">[MaxBlocks, 1,536, 4]</param>
+    /// <param name="Counts">[2 * <see cref="ScoreParts.MaxBlocks"/>, 21, 4]</param>
+    /// <param name="Listed">[<see cref="ScoreParts.MaxBlocks"/>, 1,536, 4]</param>
     /// <param name="Launches">[1], times the blocks of a launch</param>
     public readonly record struct Workspace(
         DevicePtr<uint> Keys, DevicePtr<byte> Bins, DevicePtr<uint> Mask, DevicePtr<uint> Counts, DevicePtr<uint> Listed, DevicePtr<ulong> Launches)
     {
         private const int PageTokens = 64;
-        private const long CountWords = 2 * MaxBlocks * 21 * 4;
-        private const long ListedWords = MaxBlocks * 1536 * 4;
+        private const long CountWords = 2 * ScoreParts.MaxBlocks * 21 * 4;
+        private const long ListedWords = ScoreParts.MaxBlocks * 1536 * 4;
 
         /// <summary>Bytes in an arena for steps of at most <paramref name="rows"/> rows.</summary>
         public static long Bytes(int rows, int maxPages) =>
@@ -130,6 +127,7 @@ public sealed class ScoreSelectKernel
         public DevicePtr<ushort> Qkv;
         public DevicePtr<int> Position;
         public DevicePtr<int> Slot;
+        public DevicePtr<ScorePart> Parts;
         public DevicePtr<uint> Table;
         public DevicePtr<byte> Pages;
         public DevicePtr<float> Scale;

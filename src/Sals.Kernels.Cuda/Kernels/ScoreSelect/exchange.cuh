@@ -38,9 +38,11 @@ __device__ __forceinline__ u32* record_of(const Args& args, int block, bool begi
 }
 
 // What blocks of a row list, [CANDIDATES, 4], is kept with its first block.
-__device__ __forceinline__ u32* list_of(const Args& args, const Part& part) { return args.listed + (i64)part.block * (CANDIDATES * 4); }
+__device__ __forceinline__ u32* list_of(const Args& args, const ScorePart& part) {
+    return args.listed + (i64)part.block * (CANDIDATES * 4);
+}
 
-__device__ __forceinline__ void publish_counts(const Args& args, const Shared& shared, const Part& part) {
+__device__ __forceinline__ void publish_counts(const Args& args, const Shared& shared, const ScorePart& part) {
     if (threadIdx.x < RECORD) {
         const u32* from = shared.histogram + 1 + threadIdx.x * BINS_PER_WORDS;
         u32 count[BINS_PER_WORDS];
@@ -54,7 +56,7 @@ __device__ __forceinline__ void publish_counts(const Args& args, const Shared& s
 
 // Waits for the counts of all blocks of the row and adds them up in shared.total, those of the blocks before this one in shared.before; both were zero.
 // Thread tid has bins tid % RECORD * 6 + 1.. of blocks tid / RECORD, + GROUP, .., in pairs of 16 bits.
-__device__ __forceinline__ void gather_counts(const Args& args, Shared& shared, const Part& part) {
+__device__ __forceinline__ void gather_counts(const Args& args, Shared& shared, const ScorePart& part) {
     int piece = threadIdx.x % RECORD, group = threadIdx.x / RECORD, index = blockIdx.x - part.block;
     u32 launch = shared.launch;
     if (group < GROUP && group < part.blocks) {

@@ -2,7 +2,8 @@
 //   score[t] = query . latent[t], leading RS coordinates; the row's critical_count(length) best of [sink_count, window_start) by
 //   (score descending, position ascending). Rows that need no scores (timeline.cuh) are left alone
 // in   qkv        [B, qkv_stride]  bf16   scoring query [RS] at element (HQ + 2 * HK) * DH
-//      position, slot [B]          i32
+//      parts      [SMS]            i32x8  what each block has, as plan_step left it for at most 64 rows (score_parts.cuh)
+//      position, slot [B]          i32    read instead by score_select_many
 //      table      [SLOTS + 1, MAXP] u32   latent pages, offsets in 4-KiB units; 0 = no page
 //      pages                       bytes  latent page: score plane [64, RS] of the layer at layer_offset, int8 or bf16
 //      band_queries [B, BANDS, RS], band_biases [B, BANDS] f32   instead of the scoring query where BANDS > 0, see band_queries
@@ -27,12 +28,14 @@
 #include "matrix.cuh"
 #include "reduce.cuh"
 #include "score_bands.cuh"
+#include "score_parts.cuh"
 #include "timeline.cuh"
 
 struct Args {
     const u16* qkv;
     const int* position;
     const int* slot;
+    const ScorePart* parts;
     const u32* table;
     const u8* pages;
     const float* scale;
@@ -55,6 +58,7 @@ CHECK_SIZE(Args);
 CHECK_FIELD(Args, qkv);
 CHECK_FIELD(Args, position);
 CHECK_FIELD(Args, slot);
+CHECK_FIELD(Args, parts);
 CHECK_FIELD(Args, table);
 CHECK_FIELD(Args, pages);
 CHECK_FIELD(Args, scale);
@@ -78,7 +82,6 @@ static_assert(BANDS == 0 || LATENT_INT8, "bands need codes");
 constexpr int THREADS = 512;
 constexpr int WARPS = THREADS / 32;
 constexpr int MAX_ROWS = 256;
-constexpr int UNIT = 32;   // tokens a warp takes at a time: one word of the mask
 constexpr int BINS = 128;  // 1..126 by score, 0 for sinks
 constexpr float BINS_PER_DEVIATION = 24.f;
 constexpr int FINE_BINS = BINS;          // of the threshold's bin
@@ -86,8 +89,6 @@ constexpr int CANDIDATES = 3 * THREADS;  // tokens of the threshold's bin that a
 constexpr int MASK_WORDS = MAXP * PAGE_SIZE / 32;
 constexpr int SHARED_WORDS = 1024;  // of the mask that a block keeps; the mask of more tokens lies in global memory
 constexpr int SHARED_KEYS = 4096;   // keys and bins that a block keeps; of more tokens they are read back
-constexpr int LEAST_UNITS = 8;      // of a block where rows have several
-constexpr int LEAST_OF_LONG = 16;   // the same of more than 32 such blocks: every warp has a unit, and fewer blocks have to agree
 constexpr int MAX_BLOCKS = 192;     // of a launch
 
 constexpr int round_up_power(int n) { return n <= 1 ? 1 : 2 * round_up_power((n + 1) / 2); }
@@ -116,14 +117,9 @@ struct Query {
 #endif
 };
 
-// Units [first, end) of a row's `units`, which `blocks` blocks from `block` on share: what a block scores at a time.
-struct Part {
-    int row, slot, length, units, first, end, block, blocks;
-};
-
 // What is known of a scored part, as it becomes known.
 struct Scored {
-    Part part;
+    ScorePart part;
     float2 expected;   // bin = score * x + y
     const u32* keys;   // of the row; those of the part may be read
     u32* mask;         // of the part
@@ -163,7 +159,7 @@ struct Shared {
         Rows rows;  // score_select_many
     };
     Scored waiting[2];  // parts of rows that other blocks share
-    Part part;
+    ScorePart part;
     float2 expected;  // bin = score * x + y
     Found found;
     u16 tied[CANDIDATES];
@@ -230,15 +226,21 @@ __device__ __forceinline__ Scored score_part(const Args& args, Shared& shared, C
     return scored;
 }
 
+// What plan_step found for this block: one load by eight lanes.
+__device__ __forceinline__ void load_part(const Args& args, Shared& shared) {
+    constexpr int WORDS = sizeof(ScorePart) / 4;
+    if (threadIdx.x < WORDS)
+        ((int*)&shared.part)[threadIdx.x] = __ldcg((const int*)(args.parts + blockIdx.x) + threadIdx.x);
+}
+
 // at most 64 rows, and twice as many blocks
 extern "C" __global__ void __launch_bounds__(512, 1) score_select(const __grid_constant__ Args args) {
     __shared__ Shared shared;
     release_successor();
     Coordinates coordinates;
     load_calibration(args, coordinates);
-    // positions, tables and latent pages are older than the launch before this one; the query is not
-    if (threadIdx.x < 32)
-        part_of_few(args, shared);
+    // parts are plan_step's (chain.cuh), tables and latent pages are older still: all older than the launch before this one; the query is not
+    load_part(args, shared);
     clear(shared);
     __syncthreads();
     Tile ahead;
@@ -278,7 +280,7 @@ extern "C" __global__ void __launch_bounds__(512, 1) score_select_many(const __g
         Scored scored;
         bool finds, lists;
         if (turn < turns) {
-            Part part = part_of_row(shared, turn == 0 ? first : turn == 1 ? last : first + turn - 2, begin, end);
+            ScorePart part = part_of_row(shared, turn == 0 ? first : turn == 1 ? last : first + turn - 2, begin, end);
             if (part.units == 0 || (part.blocks > 1) != (turn < 2) || (turn == 1 && first == last))
                 continue;
             if (threadIdx.x == 0)

@@ -364,7 +364,7 @@ struct Window {
     u32 page;
 };
 
-__device__ __forceinline__ Window window_at(const Args& args, const Part& part, int base) {
+__device__ __forceinline__ Window window_at(const Args& args, const ScorePart& part, int base) {
     int own = base + (threadIdx.x & 31) * WARPS;
     return {base, own < part.end ? args.table[(i64)part.slot * MAXP + own * UNIT / PAGE_SIZE] : 0};
 }
@@ -376,7 +376,7 @@ __device__ __forceinline__ const u8* latents_at(const Args& args, const Window& 
 }
 
 // The first window of a part, its first step on the way to registers and the second to L2.
-__device__ __forceinline__ Window open_tile(const Args& args, const Part& part, Tile& tile) {
+__device__ __forceinline__ Window open_tile(const Args& args, const ScorePart& part, Tile& tile) {
     Window window = window_at(args, part, part.first + (threadIdx.x >> 5));
     if (window.base < part.end)
         load_tile(tile, latents_at(args, window, 0), 0);
@@ -390,7 +390,7 @@ __device__ __forceinline__ Window open_tile(const Args& args, const Part& part, 
 
 // Scores shared.part, the first step of which is in `tile`, and counts its bins. kept: keys and bins go to shared memory, too.
 __device__ __forceinline__ void scan(const Args& args, Shared& shared, Query& query, Window window, Tile& tile, bool kept) {
-    const Part& part = shared.part;
+    const ScorePart& part = shared.part;
     int lane = threadIdx.x & 31, first = part.first, end = part.end, sink = sink_count(part.length);
     u32 before = part.row * MASK_WORDS;  // units of the rows before
     float2 expected = shared.expected;

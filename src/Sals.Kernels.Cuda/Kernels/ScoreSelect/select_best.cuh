@@ -103,7 +103,7 @@ __device__ __forceinline__ void find_rank(const u32* keys, int sink, int end, in
 }
 
 // Bits of the part's tokens whose rank reaches the row's k-th; counts those before the part in shared.before_selected.
-__device__ __forceinline__ void mark_by_rank(const u32* keys, const Part& part, int k, u32* mask, Shared& shared) {
+__device__ __forceinline__ void mark_by_rank(const u32* keys, const ScorePart& part, int k, u32* mask, Shared& shared) {
     int sink = sink_count(part.length), first = part.first * UNIT, end = part.end * UNIT, shift, before = 0;
     u64 prefix;
     find_rank(keys, sink, part.units * UNIT, k, shared, prefix, shift);
@@ -141,7 +141,7 @@ __device__ __forceinline__ u32 reaching(u32 bytes, int least) {
 
 // Marks the part's tokens above a bin and lists those in it: for the row's other blocks unless it has none.
 __device__ __forceinline__ void mark_above(const Args& args, Shared& shared, const Scored& scored, const Found& found) {
-    const Part& part = scored.part;
+    const ScorePart& part = scored.part;
     const u8* bins = args.bins + (i64)part.row * (MAXP * PAGE_SIZE) + part.first * UNIT;
     u32* list = list_of(args, part) + found.before * 4;
 #pragma unroll 1
@@ -170,7 +170,7 @@ __device__ __forceinline__ void mark_above(const Args& args, Shared& shared, con
 
 // Adds the k best of the listed candidates: those of the part to the mask, those before it to shared.before_selected. Their ranks are in shared.rank,
 // their fine bins in shared.place and counted in shared.fine.
-__device__ __forceinline__ void mark_candidates(Shared& shared, const Part& part, int count, int k, u32* mask) {
+__device__ __forceinline__ void mark_candidates(Shared& shared, const ScorePart& part, int count, int k, u32* mask) {
     if (threadIdx.x < 32) {
         Found found = find_bin(shared.fine, k);
         if (threadIdx.x == 0)
@@ -213,14 +213,14 @@ __device__ __forceinline__ void mark_candidates(Shared& shared, const Part& part
 }
 
 // Latent page of the part's 16 tokens `piece`.
-__device__ __forceinline__ u32 page_of(const Args& args, const Part& part, int piece) {
+__device__ __forceinline__ u32 page_of(const Args& args, const ScorePart& part, int piece) {
     int unit = part.first + piece / 2;
     return unit < part.end ? args.table[(i64)part.slot * MAXP + unit * UNIT / PAGE_SIZE] : 0;
 }
 
 // Writes the marked positions, ascending, each with its page. A thread has 16 tokens at a time; its warp counts those before them by itself.
 // page: that of the thread's first tokens
-__device__ __forceinline__ void emit(const Args& args, const Part& part, const u32* mask, u32 page, uint2* selected) {
+__device__ __forceinline__ void emit(const Args& args, const ScorePart& part, const u32* mask, u32 page, uint2* selected) {
     int lane = threadIdx.x & 31, pieces = 2 * (part.end - part.first), counted = 0, at = lane;
 #pragma unroll 1
     for (int base = threadIdx.x - lane; base < pieces; base += THREADS) {
@@ -241,7 +241,7 @@ __device__ __forceinline__ void emit(const Args& args, const Part& part, const u
 
 // Finds the threshold's bin of a row, marks the part's tokens above it and lists those in it. The block's counters are 0 before.
 __device__ __forceinline__ void find_candidates(const Args& args, Shared& shared, Scored& scored) {
-    const Part& part = scored.part;
+    const ScorePart& part = scored.part;
     bool alone = part.blocks == 1;
     if (!alone)
         gather_counts(args, shared, part);
@@ -260,7 +260,7 @@ __device__ __forceinline__ void find_candidates(const Args& args, Shared& shared
 
 // Writes the positions of the row's best tokens that lie in the part, after find_candidates.
 __device__ __forceinline__ void list_best(const Args& args, Shared& shared, const Scored& scored) {
-    const Part& part = scored.part;
+    const ScorePart& part = scored.part;
     bool alone = part.blocks == 1, few = scored.count <= CANDIDATES;
     int k = critical_count(part.length), listed = few ? scored.count : alone ? 0 : part.blocks;
     u32 launch = shared.launch;
