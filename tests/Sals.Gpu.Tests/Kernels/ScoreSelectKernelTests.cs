@@ -151,7 +151,7 @@ public class ScoreSelectKernelTests
     private sealed class CombinatorialRanksAttribute : Xunit.v3.DataAttribute
     {
         public override ValueTask<IReadOnlyCollection<ITheoryDataRow>> GetData(System.Reflection.MethodInfo testMethod, Xunit.Sdk.DisposalTracker disposalTracker) =>
-            new([.. from rank in (int[])[16, 48, 64, 80, 128, 256, 336, 512, 1024] from int8 in (bool[])[true, false] select new TheoryDataRow<int, bool>(rank, int8)]);
+            new([.. from rank in (int[])[16, 48, 64, 80, 128, 192, 256, 336, 512, 1024] from int8 in (bool[])[true, false] select new TheoryDataRow<int, bool>(rank, int8)]);
 
         public override bool SupportsDiscoveryEnumeration() => true;
     }

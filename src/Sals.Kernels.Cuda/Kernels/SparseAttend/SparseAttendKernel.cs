@@ -39,7 +39,7 @@ public sealed class SparseAttendKernel
         {
             // whole turns do not count
             var turns = inverseFrequencies[i] / Math.Tau;
-            _turns[i] = (ulong)Math.ScaleB(turns - Math.Floor(turns), 64);
+            _turns[i] = (uint)((ulong)Math.Round(Math.ScaleB(turns - Math.Floor(turns), 32)) & uint.MaxValue);
         }
 
         _ropeFactor = (float)ropeFactor;
@@ -197,6 +197,6 @@ public sealed class SparseAttendKernel
     [InlineArray(64)]
     private struct Turns
     {
-        private ulong _first;
+        private uint _first;
     }
 }

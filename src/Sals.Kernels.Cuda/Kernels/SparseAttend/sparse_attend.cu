@@ -9,7 +9,7 @@
 //      selected      [B, YMAX]       i32x2  (position, latent page), ascending, of rows that need scores; other rows select sink_count + i
 //      basis         [HK, BASIS_BYTES]      image of U (BasisImage): for int8 latents times their scales and 1 / key_scale, a power of two
 //      bias          [D]             f32    what makes U latent a key: the mean, and for int8 latents what widening adds, in units of key_scale
-//      turns         [DH/2]          u64    by value: turns per position of each rotary pair, in units of 2^-64;  rope_factor: of cos and sin
+//      turns         [DH/2]          u32    by value: turns per position of each rotary pair, in units of 2^-32;  rope_factor: of cos and sin
 // out  o             [B, HQ, DH]     bf16
 // tmp  partial       [ITEMS, HQ, DH] f32, partial_ml [ITEMS, HQ] f32x2 (m in base 2, l) of rows with several items, which merge_items joins
 // grid (HK * blocks of a KV head)  block 128 * GROUPS (2 to 4, fewer where they do not fit)  smem basis, then GROUPS * (ring, parts, tokens, tasks)    a warpgroup takes one of each GROUPS * blocks items
@@ -47,7 +47,7 @@ struct Args {
     float scale;
     float key_scale;
     float rope_factor;
-    u64 turns[64];
+    u32 turns[64];
 };
 CHECK_SIZE(Args);
 CHECK_FIELD(Args, qkv);
@@ -136,7 +136,7 @@ __device__ __forceinline__ void attend(const Args& args) {
     prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
 #pragma unroll 1
     for (int i = threadIdx.x; i < DH / 2; i += THREADS)
-        common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = (u32)((args.turns[i] + (1u << 31)) >> 32);
+        common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = args.turns[i];
 
     // Of the warpgroup's next tasks, bits in `tiles` and `runs`.
     u32 tiles, runs;
