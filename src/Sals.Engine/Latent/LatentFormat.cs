@@ -18,6 +18,9 @@ public enum LatentFormat
 
 public static class LatentFormatSize
 {
+    /// <summary>Largest number of int8 coordinates that can be scored: sums of as many are exact in 32 bits.</summary>
+    public const int MostScoredCodes = 1024;
+
     /// <summary>Bits of one latent coordinate.</summary>
     public static int Bits(this LatentFormat format) => format switch
     {

@@ -39,7 +39,7 @@ public sealed record LatentSpec
 
     /// <summary>
     /// N, groups of consecutive KV heads with a basis of their own: each keeps R / N coordinates of its own channels, RS / N of them scored, so the joint basis is block
-    /// diagonal. Divides HK, R and RS; 1 = all heads share one basis, as in the paper. What the presets take: <see cref="LatentSpecParser.DefaultBasisGroups"/>.
+    /// diagonal. Divides HK, R and RS; 1 = all heads share one basis, as in the paper. What the presets take: <see cref="LatentPresets.BasisGroups"/>.
     /// </summary>
     public int BasisGroups { get; init; } = 1;
 

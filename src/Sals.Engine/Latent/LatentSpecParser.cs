@@ -8,39 +8,6 @@ namespace Sals.Engine.Latent;
 /// </summary>
 public sealed class LatentSpecParser
 {
-    public const string DefaultPreset = "sals-25";
-
-    /// <summary>Values of --kv-cache.</summary>
-    public static readonly string[] Presets = ["sals-25", "sals-12.5", "dense"];
-
-    /// <summary>
-    /// Sequences of at most this many tokens are served exactly. A constant, never measured when a server starts, so that a request's text does not depend on the
-    /// machine. From the table in docs/benchmarks.md ("Rows up to dense_below", one H100): at 8 rows and more no preset is slower than exact keys beyond 2,560 tokens, and
-    /// beyond 3,072 what compression costs a single row is 2 to 3% of its step, grouped queries or not.
-    /// </summary>
-    public const int DefaultDenseBelow = 3072;
-
-    /// <summary>Largest number of int8 coordinates that can be scored: sums of as many are exact in 32 bits.</summary>
-    private const int MostScoredCodes = 1024;
-
-    /// <summary>
-    /// Channels that one basis joins unless settings say otherwise: with more, a KV head's basis leaves no room in a multiprocessor's shared memory and rebuilding its keys
-    /// takes longer than reading exact ones (docs/benchmarks.md); fewer are hardly faster.
-    /// </summary>
-    private const int WidestBasis = 1024;
-
-    /// <summary>
-    /// Codes that a preset scores for every <see cref="WidestBasis"/> channels or part of them: half of the coordinates, as of narrower keys, takes a quarter longer to read and
-    /// chooses hardly better (docs/accuracy.md). Still more than the paper's method scores, an eighth of the channels.
-    /// </summary>
-    private const int ScoredOfWidest = 192;
-
-    /// <summary>Groups of fewer channels share too little to be compressed.</summary>
-    private const int NarrowestBasis = 256;
-
-    /// <summary>Shares of coordinates are rounded up to a multiple of as many.</summary>
-    private const int CoordinateStep = 16;
-
     private readonly LatentSettings _values;
     private readonly ModelConfig _model;
 
@@ -49,7 +16,7 @@ public sealed class LatentSpecParser
     /// <summary>Names and meanings of the --sals settings, for help texts.</summary>
     public static IReadOnlyList<(string Key, string Meaning)> Keys => LatentSettings.All;
 
-    /// <param name="preset">One of <see cref="Presets"/>.</param>
+    /// <param name="preset">One of <see cref="LatentPresets.Names"/>.</param>
     /// <param name="settings">KEY=VALUE, later ones win.</param>
     /// <param name="model">Model the spec is resolved for.</param>
     /// <exception cref="LatentSpecException">Unknown preset or setting, a value out of range, or values that exclude each other.</exception>
@@ -59,29 +26,6 @@ public sealed class LatentSpecParser
         var spec = parser.Resolve(preset);
         return parser._values.Errors.Count == 0 ? spec! : throw new LatentSpecException(parser._values.Errors);
     }
-
-    /// <summary>
-    /// Share of D that a compressed preset keeps as latent coordinates. A preset names bytes: those of 16-bit coordinates for a quarter or an eighth of D (the paper's method),
-    /// which int8 latents spend on twice as many coordinates, because that loses less (docs/accuracy.md), and int4 ones on four times as many. Float32, the reference, has the coordinates of 16 bits.
-    /// </summary>
-    public static double RankRatioOf(string preset, LatentFormat format) => (preset == "sals-12.5" ? 0.125 : 0.25) * (format == LatentFormat.Int8 ? 2 : format == LatentFormat.Int4 ? 4 : 1);
-
-    /// <summary>The largest share that any preset keeps: what a basis is calibrated with that shall serve them all.</summary>
-    public static double LargestRankRatio => Presets.Where(preset => preset != "dense").Max(preset => RankRatioOf(preset, LatentFormat.Int8));
-
-    /// <summary>Groups of KV heads with a basis of their own: 1 up to D = 1,024, over that the fewest that have at most 1,024 channels each, if these are at least 256.</summary>
-    public static int DefaultBasisGroups(ModelConfig model)
-    {
-        var groups = 1;
-        while (groups < model.KeyValueHeadCount && (model.KeyWidth / groups > WidestBasis || model.KeyValueHeadCount % groups != 0))
-        {
-            groups++;
-        }
-
-        return model.KeyWidth / groups >= NarrowestBasis ? groups : 1;
-    }
-
-    private static int MostScored(int width) => Math.Min(MostScoredCodes, ScoredOfWidest * ((width + WidestBasis - 1) / WidestBasis));
 
     public static string NameOf(LatentFormat format) => format switch
     {
@@ -93,24 +37,20 @@ public sealed class LatentSpecParser
 
     private LatentSpec? Resolve(string preset)
     {
-        var valueBits = 4;
-        switch (preset)
+        if (!LatentPresets.Names.Contains(preset))
         {
-            case "sals-25":
-                break;
-            case "sals-12.5":
-                valueBits = 2;
-                break;
-            case "dense":
-                if (_values.Keys.FirstOrDefault(key => key != "dense_format") is { } meaningless)
-                {
-                    _values.Wrong($"--sals {meaningless}: has no meaning with --kv-cache dense.");
-                }
+            _values.Wrong($"--kv-cache {preset}: expected one of {string.Join(", ", LatentPresets.Names)}.");
+            return null;
+        }
 
-                return LatentSpec.Dense(_model.LayerCount) with { DenseInt8 = _values.Choice("dense_format", "exact", "int8") };
-            default:
-                _values.Wrong($"--kv-cache {preset}: expected one of {string.Join(", ", Presets)}.");
-                return null;
+        if (preset == "dense")
+        {
+            if (_values.Keys.FirstOrDefault(key => key != "dense_format") is { } meaningless)
+            {
+                _values.Wrong($"--sals {meaningless}: has no meaning with --kv-cache dense.");
+            }
+
+            return LatentSpec.Dense(_model.LayerCount) with { DenseInt8 = _values.Choice("dense_format", "exact", "int8") };
         }
 
         var width = _model.KeyWidth;
@@ -127,10 +67,10 @@ public sealed class LatentSpecParser
         var groups = Groups();
         var layers = Layers();
         var layerRanks = LayerRanks(_model.LayerCount - layers.Length, groups);
-        var rank = layerRanks.Length > 0 ? layerRanks.Max() : _values.Integer("rank", RoundedShare(_values.Ratio("rank_ratio", RankRatioOf(preset, format)), width, groups), 1, width);
+        var rank = layerRanks.Length > 0 ? layerRanks.Max() : _values.Integer("rank", LatentPresets.RoundedShare(_values.Ratio("rank_ratio", LatentPresets.RankRatio(preset, format)), width, groups), 1, width);
         var (mean, least) = layerRanks.Length > 0 ? (layerRanks.Sum() / layerRanks.Length, layerRanks.Min()) : (rank, rank);
-        var mostScored = format.IsCoded() && !_values.Has("score_ratio") ? MostScored(width) / (CoordinateStep * groups) * CoordinateStep * groups : int.MaxValue;
-        var scoreRank = _values.Integer("score_rank", Math.Min(Math.Min(RoundedShare(_values.Ratio("score_ratio", 0.5), mean, groups), mostScored), least), 1, least);
+        var mostScored = format.IsCoded() && !_values.Has("score_ratio") ? LatentPresets.MostScored(width, groups) : int.MaxValue;
+        var scoreRank = _values.Integer("score_rank", Math.Min(Math.Min(LatentPresets.RoundedShare(_values.Ratio("score_ratio", 0.5), mean, groups), mostScored), least), 1, least);
         var critical = _values.Integer("critical", 0, 1, int.MaxValue);
         var lifted = _values.Has("sparsity") || _values.Has("critical_mass");
         var basis = Kind();
@@ -149,10 +89,10 @@ public sealed class LatentSpecParser
             CriticalMin = critical > 0 ? critical : _values.Integer("critical_min", lifted ? 1 : 432, 1, int.MaxValue),
             CriticalMax = critical > 0 ? critical : _values.Integer("critical_max", lifted ? int.MaxValue : 2048, 1, int.MaxValue),
             CriticalMass = Mass(),
-            ValueBits = _values.Integer("value_bits", valueBits, 2, 16),
+            ValueBits = _values.Integer("value_bits", LatentPresets.ValueBits(preset), 2, 16),
             ValueGroup = _values.Integer("value_group", 32, 32, Math.Max(width, 32)),
             RotateValues = _values.Choice("value_rotation", "none", "hadamard"),
-            DenseBelow = _values.Integer("dense_below", DefaultDenseBelow, 0, int.MaxValue),
+            DenseBelow = _values.Integer("dense_below", LatentPresets.DenseBelow, 0, int.MaxValue),
             DenseInt8 = _values.Choice("dense_format", "exact", "int8"),
             LatentFormat = format,
             ScoreRope = _values.Choice("score_rope", "none", "bands"),
@@ -209,23 +149,16 @@ public sealed class LatentSpecParser
             _values.Wrong($"--sals value_rotation=hadamard: needs a head size that is a power of two, found {_model.HeadSize}.");
         }
 
-        if (spec.LatentFormat.IsCoded() && spec.ScoreRank > MostScoredCodes)
+        if (spec.LatentFormat.IsCoded() && spec.ScoreRank > LatentFormatSize.MostScoredCodes)
         {
-            _values.Wrong($"--sals score_rank={spec.ScoreRank}: latent_format {NameOf(spec.LatentFormat)} scores at most {MostScoredCodes} coordinates, so that sums are exact in 32 bits.");
+            _values.Wrong($"--sals score_rank={spec.ScoreRank}: latent_format {NameOf(spec.LatentFormat)} scores at most {LatentFormatSize.MostScoredCodes} coordinates, so that sums are exact in 32 bits.");
         }
-    }
-
-    /// <summary>A share of a number of coordinates, rounded up to a multiple of 16 for each group, at most all.</summary>
-    public static int RoundedShare(double ratio, int of, int groups = 1)
-    {
-        var step = CoordinateStep * groups;
-        return Math.Min(of, ((int)Math.Ceiling(ratio * of) + step - 1) / step * step);
     }
 
     // 1 in place of a wrong value, so that what depends on it is not wrong too
     private int Groups()
     {
-        var groups = _values.Integer("basis_groups", DefaultBasisGroups(_model), 1, _model.KeyValueHeadCount);
+        var groups = _values.Integer("basis_groups", LatentPresets.BasisGroups(_model), 1, _model.KeyValueHeadCount);
         if (_model.KeyValueHeadCount % groups == 0)
         {
             return groups;
@@ -255,7 +188,7 @@ public sealed class LatentSpecParser
         }
 
         int[] ranks = [.. text.Split(',', StringSplitOptions.TrimEntries).Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var rank) ? rank : 0)];
-        var step = CoordinateStep * groups;
+        var step = LatentPresets.CoordinateStep * groups;
         if (ranks.Length == count && ranks.All(rank => rank > 0 && rank % step == 0 && rank <= _model.KeyWidth))
         {
             return ranks;

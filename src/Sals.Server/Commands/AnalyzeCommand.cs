@@ -16,7 +16,7 @@ public static class AnalyzeCommand
     {
         var model = new Option<string?>("--model") { HelpName = "MODEL", Description = "Folder of a checkpoint or a Hub name; not set = the embedded model." };
         var data = new Option<FileInfo[]>("--data") { HelpName = "FILE", AllowMultipleArgumentsPerToken = true, Description = "Text files (UTF-8); a form feed separates documents. Not set = the bundled held-out text." };
-        var cache = new Option<string>("--kv-cache") { HelpName = "PRESET", DefaultValueFactory = _ => LatentSpecParser.DefaultPreset, Description = "Ranks and budgets to look at; dense_below=0 and sparsity=8 unless --sals says otherwise." };
+        var cache = new Option<string>("--kv-cache") { HelpName = "PRESET", DefaultValueFactory = _ => LatentPresets.Default, Description = "Ranks and budgets to look at; dense_below=0 and sparsity=8 unless --sals says otherwise." };
         var sals = new Option<string[]>("--sals") { HelpName = "KEY=VALUE", AllowMultipleArgumentsPerToken = true, Description = "Changes a value of it." };
         var sequences = EvalOptions.Count("--sequences", 24, "Sequences; three in four give spectra and bases, the others are looked at.");
         var length = EvalOptions.Count("--length", 2048, "Tokens of a sequence; at most the model's longest.");

@@ -64,7 +64,7 @@ public static class CalibrateCommand
         var path = ModelLocator.ForThisProcess.Locate(name);
         using var folder = ModelFolder.Open(path);
         var config = folder.Config;
-        var groups = asked ?? LatentSpecParser.DefaultBasisGroups(config);
+        var groups = asked ?? LatentPresets.BasisGroups(config);
         if (groups < 1 || config.KeyValueHeadCount % groups != 0)
         {
             throw new ArgumentException($"--basis-groups {groups}: expected a divisor of the model's {config.KeyValueHeadCount} KV heads.");
@@ -74,7 +74,7 @@ public static class CalibrateCommand
         var text = CalibrationText.Cut(data.Select(f => File.ReadAllText(f.FullName)), TokenizerLoader.Open(path), count, length);
         var fingerprint = ModelFingerprint.Of(folder.Weights);
         var file = Path.GetFullPath(output ?? Path.Combine(path, CacheSettings.BasisNameOf(groups)));
-        var rank = Ranks(ranks).Max(share => LatentSpecParser.RoundedShare(share, config.KeyWidth, groups));
+        var rank = Ranks(ranks).Max(share => LatentPresets.RoundedShare(share, config.KeyWidth, groups));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{text.Sequences.Count} sequences of {length:#,0} tokens, {config.LayerCount} layers of key width {config.KeyWidth}, rank {rank}{(groups == 1 ? "" : $" in {groups} groups")}; model {fingerprint}, data {text.Fingerprint}"));
         if (text.Sequences.Count < count)
@@ -84,7 +84,7 @@ public static class CalibrateCommand
 
         var device = DevicePlan.For(SalsOptions.Default with { Device = choice, KvCache = "dense", MaxSequences = 1 }, config, NativeLibraries.Probe);
         Console.WriteLine(device.Note ?? $"Device: {device.Gpu?.Name ?? "cpu"}");
-        int[] weighted = device.Gpu is null ? [.. Ranks(ranks).Where(share => share < 1).Select(share => LatentSpecParser.RoundedShare(share, config.KeyWidth, groups)).Distinct()] : [];
+        int[] weighted = device.Gpu is null ? [.. Ranks(ranks).Where(share => share < 1).Select(share => LatentPresets.RoundedShare(share, config.KeyWidth, groups)).Distinct()] : [];
         using var backend = CalibrationBackend.Open(folder, device, length);
         var watch = Stopwatch.StartNew();
         try

@@ -47,7 +47,7 @@ internal sealed record EvalCache(string Label, string Preset, string[] Settings)
             }
 
             // the scored coordinates of the preset, of a basis that keeps all of the key
-            var scored = (LatentSpecParser.RankRatioOf(cache.Preset, LatentFormat.Int8) / 2).ToString(CultureInfo.InvariantCulture);
+            var scored = (LatentPresets.RankRatio(cache.Preset, LatentFormat.Int8) / 2).ToString(CultureInfo.InvariantCulture);
             all.Add(new EvalCache($"{cache.Label} keys only", cache.Preset, [.. kept, "value_bits=16", "sparsity=1"]));
             all.Add(new EvalCache($"{cache.Label} values only", cache.Preset, [.. kept, "latent_format=bf16", "rank_ratio=1", "sparsity=1"]));
             all.Add(new EvalCache($"{cache.Label} selection only", cache.Preset, [.. cache.Settings, "rank_ratio=1", $"score_ratio={scored}", "value_bits=16"]));

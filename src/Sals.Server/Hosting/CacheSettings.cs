@@ -28,7 +28,7 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
     {
         try
         {
-            var spec = LatentSpecParser.Parse(options.KvCache == "auto" ? LatentSpecParser.DefaultPreset : options.KvCache, options.CacheSettings, folder.Config);
+            var spec = LatentSpecParser.Parse(options.KvCache == "auto" ? LatentPresets.Default : options.KvCache, options.CacheSettings, folder.Config);
             var file = options.BasisFile ?? Path.Combine(path, BasisNameOf(spec.BasisGroups));
             var exists = File.Exists(file);
             if (options.KvCache == "auto" && !exists)
@@ -83,21 +83,21 @@ public sealed record CacheSettings(LatentSpec Spec, LatentBasis? Basis, string? 
             throw new SettingException($"--kv-cache {spec.Name}: there is no basis, and without a tokenizer (--skip-tokenizer-init) none can be made; make one with: {command}");
         }
 
-        var usual = LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, folder.Config.KeyWidth, spec.BasisGroups);
+        var usual = LatentPresets.RoundedShare(LatentPresets.LargestRankRatio, folder.Config.KeyWidth, spec.BasisGroups);
         calibration.Run(folder, fingerprint, tokenizer, Math.Max(spec.Rank, usual), spec.BasisGroups, command, say);
         return LatentBasisFile.Read(file, spec, folder.Config, fingerprint);
     }
 
     private static string Why(string file, SalsOptions options) =>
-        $"Cache: dense, because there is no basis {file}; for the compressed cache give --kv-cache {LatentSpecParser.DefaultPreset}, or run: {Command(options, null, null)}";
+        $"Cache: dense, because there is no basis {file}; for the compressed cache give --kv-cache {LatentPresets.Default}, or run: {Command(options, null, null)}";
 
     private static string Command(SalsOptions options, LatentSpec? spec, ModelConfig? config)
     {
         var model = options.Model is null ? "" : $" --model {options.Model}";
-        var ranks = spec is not null && spec.Rank > LatentSpecParser.RoundedShare(LatentSpecParser.LargestRankRatio, config!.KeyWidth, spec.BasisGroups)
+        var ranks = spec is not null && spec.Rank > LatentPresets.RoundedShare(LatentPresets.LargestRankRatio, config!.KeyWidth, spec.BasisGroups)
             ? string.Create(CultureInfo.InvariantCulture, $" --ranks {(double)spec.Rank / config.KeyWidth:0.####}")
             : "";
-        var groups = spec is not null && spec.BasisGroups != LatentSpecParser.DefaultBasisGroups(config!) ? $" --basis-groups {spec.BasisGroups}" : "";
+        var groups = spec is not null && spec.BasisGroups != LatentPresets.BasisGroups(config!) ? $" --basis-groups {spec.BasisGroups}" : "";
         return $"sals calibrate{model} --data FILE...{ranks}{groups}";
     }
 }

@@ -29,7 +29,7 @@ public sealed class StartCalibrationTests : IDisposable
 
         var second = Resolve(model, "sals-12.5");
         Assert.Single(_said);
-        Assert.Equal(LatentSpecParser.RoundedShare(0.25, model.Config.KeyWidth), second.Spec.Rank);
+        Assert.Equal(LatentPresets.RoundedShare(0.25, model.Config.KeyWidth), second.Spec.Rank);
         Assert.NotNull(first.Basis);
         Assert.NotNull(second.Basis);
     }
