@@ -46,7 +46,7 @@ internal sealed record EvalCache(string Label, string Preset, string[] Settings)
                 throw new ArgumentException($"--ablations: takes presets apart, whose {Key(changed)} must not be changed; found '{changed}'.");
             }
 
-            // the scored coordinates of the preset, of a basis that keeps all of the key
+            // the scored coordinates of the preset, of a basis that keeps all of the key; above 768 channels sals-25 itself scores fewer (LatentPresets.MostScored)
             var scored = (LatentPresets.RankRatio(cache.Preset, LatentFormat.Int8) / 2).ToString(CultureInfo.InvariantCulture);
             all.Add(new EvalCache($"{cache.Label} keys only", cache.Preset, [.. kept, "value_bits=16", "sparsity=1"]));
             all.Add(new EvalCache($"{cache.Label} values only", cache.Preset, [.. kept, "latent_format=bf16", "rank_ratio=1", "sparsity=1"]));

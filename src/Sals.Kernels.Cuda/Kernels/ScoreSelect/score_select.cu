@@ -21,7 +21,7 @@
 //      calibrated place of the threshold, 1/24 deviation wide: they only steer the search, a wrong calibration costs time. Every block of a row
 //      finds the bin of the k-th best and its place in that bin exactly, and writes its own part of the list
 // cost reads RS * element bytes a latent token; then two exchanges between the blocks of a row, whatever its length
-// defs DH, HQ, HK, RS, MAXP, YMAX, LATENT_INT8, timeline's · at most 256 rows · oracle Reference.ScoreSelect · launcher ScoreSelectKernel
+// defs DH, HQ, HK, RS, MAXP, YMAX, LATENT_INT8, BANDS, timeline's · at most 256 rows · oracle Reference.ScoreSelect · launcher ScoreSelectKernel
 #include "bf16.cuh"
 #include "block_scan.cuh"
 #include "chain.cuh"

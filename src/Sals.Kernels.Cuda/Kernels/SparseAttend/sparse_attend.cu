@@ -90,7 +90,7 @@ struct Task {
     bool alone;  // all of its row
 };
 
-constexpr int TASKS = 14;  // of a warpgroup, looked up at once; two more would not leave rank 512 its second warpgroup
+constexpr int TASKS = 14;  // of a warpgroup, looked up at once; one more would not leave rank 512 its third warpgroup
 constexpr int GROUP_BYTES = RING_BYTES + (PARTS_BYTES + 127) / 128 * 128 + TASKS * (ATTEND_TILE * 8 + sizeof(Task));
 
 // Whether the basis fits in shared memory, and warpgroups of a block. In C#: SparseAttendKernel. Two have the registers to take a tile in the least time, three
