@@ -51,7 +51,7 @@ public static class Settings
 
     public static readonly Setting<string> KvCache = One("kv-cache", "auto", "PRESET",
         "How keys and values are kept: sals-25 or sals-12.5 (compressed, needs a basis), dense (exact), or auto: sals-25 where there is a basis, else dense.",
-        OneOf("auto", "sals-25", "sals-12.5", "dense"));
+        OneOf(["auto", .. LatentPresets.Names]));
 
     public static readonly Setting<string[]> Sals = List("sals", "", "KEY=VALUE",
         $"Changes one value of the compressed cache:\n{string.Join(";\n", LatentSpecParser.Keys.Select(key => $"{key.Key} = {key.Meaning}"))}.", Text);

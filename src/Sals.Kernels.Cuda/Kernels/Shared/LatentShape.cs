@@ -54,7 +54,6 @@ public sealed record LatentShape
     /// <summary>LATENT_INT8: latents are int8 codes, else bf16.</summary>
     public required bool Int8 { get; init; }
 
-
     /// <summary>BANDS: scoring queries of a row, one for each band of distance, at most; 0 = one without rope. With int8 latents only.</summary>
     public int ScoreBands { get; init; }
 
