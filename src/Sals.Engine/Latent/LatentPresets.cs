@@ -59,13 +59,14 @@ public static class LatentPresets
         return model.KeyWidth / groups >= NarrowestBasis ? groups : 1;
     }
 
-    /// <summary>Most coordinates in codes that are scored: a multiple of 16 for each group of heads.</summary>
+    /// <summary>Most coordinates in codes that are scored: a multiple of 16 for each group of heads, at least 16 for each.</summary>
     /// <param name="width">D, channels of all KV heads.</param>
     /// <param name="groups">Of KV heads, each with a basis of its own.</param>
     public static int MostScored(int width, int groups)
     {
         var step = CoordinateStep * groups;
-        return Math.Min(LatentFormatSize.MostScoredCodes, ScoredOfWidest * ((width + WidestBasis - 1) / WidestBasis)) / step * step;
+        var wanted = ScoredOfWidest * ((width + WidestBasis - 1) / WidestBasis);
+        return Math.Max(step, Math.Min(LatentFormatSize.MostScoredCodes / step, (wanted + step - 1) / step) * step);
     }
 
     /// <summary>A share of a number of coordinates, rounded up to a multiple of 16 for each group, at most all.</summary>

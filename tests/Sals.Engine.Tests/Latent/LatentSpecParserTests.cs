@@ -39,6 +39,9 @@ public class LatentSpecParserTests
     [InlineData("sals-25", 4096, 16, 2048, 768)]
     [InlineData("sals-12.5", 256, 4, 64, 64)] // 8 scored coordinates a group rounded up to 16
     [InlineData("sals-25", 160, 5, 80, 80)]
+    [InlineData("sals-25", 1024, 8, 512, 256)] // 192 rounded up
+    [InlineData("sals-25", 1024, 16, 512, 256)]
+    [InlineData("sals-25", 2048, 32, 1024, 512)]
     public void Shares_are_rounded_for_every_group(string preset, int width, int groups, int rank, int scoreRank)
     {
         var spec = LatentSpecParser.Parse(preset, [$"basis_groups={groups}"], LatentModels.Config(keyValueHeads: width / 32, headSize: 32, heads: width / 32));
