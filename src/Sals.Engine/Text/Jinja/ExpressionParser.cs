@@ -56,29 +56,9 @@ internal sealed class ExpressionParser
         return value;
     }
 
-    private Expression Or()
-    {
-        var left = And();
-        while (_tokens.IsName("or"))
-        {
-            var line = _tokens.Take().Line;
-            left = new BinaryExpression("or", left, And(), line);
-        }
+    private Expression Or() => LeftToRight(TokenKind.Name, ["or"], And);
 
-        return left;
-    }
-
-    private Expression And()
-    {
-        var left = Not();
-        while (_tokens.IsName("and"))
-        {
-            var line = _tokens.Take().Line;
-            left = new BinaryExpression("and", left, Not(), line);
-        }
-
-        return left;
-    }
+    private Expression And() => LeftToRight(TokenKind.Name, ["and"], Not);
 
     private Expression Not()
     {
@@ -123,31 +103,21 @@ internal sealed class ExpressionParser
         }
     }
 
-    private Expression Sum() => LeftToRight(["+", "-"], Concatenation);
+    private Expression Sum() => LeftToRight(TokenKind.Operator, ["+", "-"], Concatenation);
 
-    private Expression Concatenation() => LeftToRight(["~"], Product);
+    private Expression Concatenation() => LeftToRight(TokenKind.Operator, ["~"], Product);
 
-    private Expression Product() => LeftToRight(["*", "/", "//", "%"], Power);
+    private Expression Product() => LeftToRight(TokenKind.Operator, ["*", "/", "//", "%"], Power);
 
-    private Expression LeftToRight(string[] operators, Func<Expression> operand)
+    private Expression Power() => LeftToRight(TokenKind.Operator, ["**"], () => Unary(withFilters: true));
+
+    private Expression LeftToRight(TokenKind kind, string[] operators, Func<Expression> operand)
     {
         var left = operand();
-        while (_tokens.Current.Kind == TokenKind.Operator && operators.Contains(_tokens.Current.Text))
+        while (_tokens.Current.Kind == kind && operators.Contains(_tokens.Current.Text))
         {
             var token = _tokens.Take();
             left = new BinaryExpression(token.Text, left, operand(), token.Line);
-        }
-
-        return left;
-    }
-
-    private Expression Power()
-    {
-        var left = Unary(withFilters: true);
-        while (_tokens.IsOperator("**"))
-        {
-            var line = _tokens.Take().Line;
-            left = new BinaryExpression("**", left, Unary(withFilters: true), line);
         }
 
         return left;
