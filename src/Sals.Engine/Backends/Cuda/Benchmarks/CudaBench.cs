@@ -125,6 +125,13 @@ public sealed class CudaBench : IDisposable
     /// <summary>Tokens behind the measured length that <see cref="Operator"/> needs room for.</summary>
     internal const int OperatorTail = 4 * PageLayout.PageSize;
 
+    /// <summary>
+    /// Layers of a graph that times the operator: a step's. Launching a graph takes 5 us, which would be counted as one layer's where a model has a single one. Fewer
+    /// where they read so many bytes that it is not seen.
+    /// </summary>
+    private const int OperatorLayers = 32;
+    private const long OperatorBytes = 4L << 30;
+
     /// <summary>The attention operator alone, per layer, as a step launches it for rows of this length, in a backend without graphs; null when the cache does not hold such a batch.</summary>
     internal OperatorFigure? Operator(string heads, int batch, int context)
     {
@@ -150,9 +157,11 @@ public sealed class CudaBench : IDisposable
             _sequences.Collect();
             _backend.Stream.Synchronize();
             var (layers, layout) = (_model.LayerCount, _backend.Cache.Layout);
-            var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator);
-            var together = KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, IsOperator) * 1e3 / layers;
-            var projection = !compressed ? 0 : KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal)) * 1e3 / layers
+            var read = batch * CacheTraffic.BytesRead(layout, context);
+            var forwards = (int)Math.Max(1, Math.Min(OperatorLayers / layers, OperatorBytes / read));
+            var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator, forwards: forwards);
+            var together = Microseconds(IsOperator);
+            var projection = !compressed ? 0 : Microseconds(name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal))
                 * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
 
             // behind the length that counts: two pages' worth of steps with the flush alone, and as many with nothing; an exact row flushes nothing
@@ -163,12 +172,15 @@ public sealed class CudaBench : IDisposable
             }
 
             var total = together + projection + (flush * 1e3 / layers);
-            var bytes = batch * CacheTraffic.BytesRead(layout, context) / layers;
+            var bytes = read / layers;
             var floor = Info.Spec.IsDense
                 ? bytes / Ceilings.ReadBytesPerSecond
                 : (batch * CacheTraffic.Scored(layout, context) / Ceilings.ReadBytesPerSecond)
                     + Math.Max(batch * CacheTraffic.Attended(layout, context) / Ceilings.ReadBytesPerSecond, batch * CacheTraffic.Reconstruction(layout, context) / Ceilings.MatrixFlopsPerSecond);
             return new OperatorFigure(heads, _cache, batch, context, total, bytes, bytes / total * 1e6, floor * 1e6, floor * 1e6 / total, stages);
+
+            // of a layer
+            double Microseconds(Func<string, bool> wanted) => KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, wanted, forwards) * 1e3 / layers;
         }
         finally
         {
