@@ -6,11 +6,10 @@ namespace Sals.Kernels.Cuda.Tests.Kernels;
 public class DenseRunsTests
 {
     [Theory]
-    [InlineData(1, 256, 1)]
-    [InlineData(256, 256, 1)]
-    [InlineData(257, 256, 2)]
-    [InlineData(1024, 256, 4)]
-    [InlineData(1025, 512, 3)]
+    [InlineData(1, 512, 1)]
+    [InlineData(512, 512, 1)]
+    [InlineData(513, 512, 2)]
+    [InlineData(1024, 512, 2)]
     [InlineData(4096, 512, 8)]
     [InlineData(4097, 1024, 5)]
     [InlineData(16384, 1024, 16)]

@@ -62,7 +62,7 @@ constexpr int HEAD_STRIDE = DH + 8;  // of a warp's result, in floats: keeps the
 constexpr float NOTHING = -1e30f;    // m of no tokens; finite, so that differences are
 static_assert(HQ % HK == 0 && G <= 8, "at most 8 query heads share a KV head");
 static_assert(DH == 64 || DH == 128, "head sizes 64 and 128");
-static_assert(SHORTEST_RUN == WARPS * PAGE_SIZE, "a warp takes every fourth page");
+static_assert(SHORTEST_RUN % (WARPS * PAGE_SIZE) == 0, "a warp takes every fourth page");
 
 #include "merge_runs.cuh"
 #include "stages.cuh"

@@ -12,8 +12,9 @@ constexpr int ROW_BYTES = KV_INT8 ? DH : DH * 2;
 constexpr int PLANE_BYTES = TOKENS * ROW_BYTES;
 constexpr int PEAKS = 2 * PLANE_BYTES;  // behind K and V those of int8 codes, K's first
 constexpr int STAGE_BYTES = PEAKS + (KV_INT8 ? 2 * TOKENS * 2 : 0);
-constexpr int GIVEN = 3;  // items of a block that are its own from the start; the others it claims
-constexpr int TASKS = 8;  // items of which a block holds the tasks
+constexpr int GIVEN = 3;                 // items of a block that are its own from the start; the others it claims
+constexpr int TURN = WARPS * PAGE_SIZE;  // tokens of which each warp takes a page
+constexpr int TASKS = 8;                 // items of which a block holds the tasks
 
 // 16-byte pieces are permuted within a row (of 64 bytes: two rows) so that eight rows of one column lie in different banks
 __device__ __forceinline__ u32 piece(int row, int column) {
@@ -83,7 +84,7 @@ struct Stages {
         if (item < items) {
             int4 work = args.work[item / HK];
             int length = work.z, run = run_tokens(length), start = work.y * run, tokens = min(length - start, run);
-            int count = tokens / SHORTEST_RUN * PAGE_SIZE + min(max(tokens % SHORTEST_RUN - lane * PAGE_SIZE, 0), PAGE_SIZE);
+            int count = tokens / TURN * PAGE_SIZE + min(max(tokens % TURN - lane * PAGE_SIZE, 0), PAGE_SIZE);
             bool last = start + tokens == length && (tokens - 1) / PAGE_SIZE % WARPS == lane;
             task.item = item;
             task.table = work.w * MAXP + start / PAGE_SIZE + lane;

@@ -9,7 +9,7 @@ namespace Sals.Kernels.Cuda.Kernels.Shared;
 public static class DenseRuns
 {
     /// <summary>Tokens of the shortest runs.</summary>
-    public const int Shortest = 256;
+    public const int Shortest = 512;
 
     /// <summary>Most runs of a row, whatever its length.</summary>
     public const int MostOfRow = 32;
@@ -17,7 +17,7 @@ public static class DenseRuns
     /// <summary>Tokens of a run of a row of <paramref name="length"/> tokens, its own included; the last run may be shorter.</summary>
     public static int Tokens(int length)
     {
-        var root = (33 - BitOperations.LeadingZeroCount((uint)((length - 1) / 1024))) / 2;
+        var root = (31 - BitOperations.LeadingZeroCount((uint)((length - 1) / 1024))) / 2;
         var least = 32 - BitOperations.LeadingZeroCount((uint)((length - 1) / (Shortest * MostOfRow)));
         return Shortest << Math.Max(root, least);
     }
@@ -30,7 +30,7 @@ public static class DenseRuns
     {
         // a row has most where its runs are about to double
         var most = Of(longest);
-        for (var length = 1024; length <= longest && length <= 64 * 1024; length *= 4)
+        for (var length = 4096; length <= longest && length <= 64 * 1024; length *= 4)
         {
             most = Math.Max(most, Of(length));
         }

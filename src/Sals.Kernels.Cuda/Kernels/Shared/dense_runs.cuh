@@ -4,12 +4,12 @@
 #pragma once
 #include "types.cuh"
 
-#define SHORTEST_RUN 256
+#define SHORTEST_RUN 512
 #define MOST_RUNS 32
 
-// tokens of a run: 256 up to 1,024 tokens, 512 up to 4,096, .., 4,096 up to 131,072, 8,192 up to 262,144; the last one may be shorter
+// tokens of a run: 512 up to 4,096 tokens, 1,024 up to 16,384, .., 4,096 up to 131,072, 8,192 up to 262,144; the last one may be shorter
 __device__ __forceinline__ int run_tokens(int length) {
-    int root = (33 - __clz((length - 1) / 1024)) / 2, least = 32 - __clz((length - 1) / (SHORTEST_RUN * MOST_RUNS));
+    int root = (31 - __clz((length - 1) / 1024)) / 2, least = 32 - __clz((length - 1) / (SHORTEST_RUN * MOST_RUNS));
     return SHORTEST_RUN << max(root, least);
 }
 
