@@ -281,13 +281,14 @@ __device__ __forceinline__ void rotate_pair(Keys& keys, int j, Turn turn) {
 // [DH / 8, 4, 4]: what the keys of lane t begin with, register by register
 typedef float FirstKeys[DH / 8][4][4];
 
-// bias: [D], of the image; by the whole block, a barrier behind it
+// Starts copying; bias: [D], of the image. By the whole block; before it is read: wait_copies, a barrier.
 template <int THREADS>
 __device__ __forceinline__ void prepare_keys(FirstKeys& first, const float* bias, int kv_head) {
 #pragma unroll 1
     for (int i = threadIdx.x; i < DH * 2; i += THREADS) {
         int j = i / 16, t = i / 4 % 4, e = i % 2;
-        first[j][t][i % 4] = bias[kv_head * DH + j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2 + e];
+        copy_async<4>(shared_address(&first[j][t][i % 4]),
+                      bias + kv_head * DH + j / (DH / 16) * (DH / 2) + t * (DH / 8) + j % (DH / 16) * 2 + e);
     }
 }
 

@@ -133,20 +133,25 @@ __device__ __forceinline__ void attend(const Args& args) {
     Task* tasks = (Task*)(own + RING_BYTES + TASKS * ATTEND_TILE * sizeof(Token));
     float* parts = (float*)(tasks + TASKS);
     release_successor();
+    // Work list entries of the warpgroup's next tasks, a lane each; read whether or not there are so many, so that nothing waits for their count.
+    auto read_entry = [&](int first) {
+        int lane = threadIdx.x & 31, entry = first + lane * slots + slot;
+        return lane < TASKS && entry < args.work_room ? args.work[entry] : make_int4(0, 0, 0, 0);
+    };
+    // all that the block looks up at first is on its way at once
+    int4 first_work = read_entry(0);
+    int first_count = *args.work_count;
     prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
 #pragma unroll 1
     for (int i = threadIdx.x; i < DH / 2; i += THREADS)
         common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = args.turns[i];
 
-    // Of the warpgroup's next tasks, bits in `tiles` and `runs`.
+    // Of the warpgroup's next tasks, bits in `tiles` and `runs`. work: what read_entry gave; count: of the list
     u32 tiles, runs;
-    auto look_up = [&](int first) {
+    auto look_up = [&](int first, int4 work, int count) {
         int lane = threadIdx.x & 31;
         int entry = first + lane * slots + slot;
-        bool some = lane < TASKS && entry < args.work_room;
-        // read whether or not there is such an entry: nothing waits for the count, which is read each time since no register is free for it
-        int4 work = some ? args.work[entry] : make_int4(0, 0, 0, 0);
-        some = some && entry < *args.work_count;
+        bool some = lane < TASKS && entry < count;
         int length = work.z, before = (work.y - exact_runs(length)) * ATTEND_TILE;
         Task task = {
             entry, work.x, work.y, length, work.w, before, min(ATTEND_TILE, selected_count(length) - before), attend_items(length) == 1};
@@ -155,8 +160,8 @@ __device__ __forceinline__ void attend(const Args& args) {
         if (warp == 0 && some)
             tasks[lane] = task;
     };
-    look_up(0);
-    bool wants_basis = __syncthreads_or(tiles != 0 || TASKS * slots < *args.work_count), ready = false;
+    look_up(0, first_work, first_count);
+    bool wants_basis = __syncthreads_or(tiles != 0 || TASKS * slots < first_count), ready = false;
     if (BASIS_FITS && wants_basis)
         fetch_basis<THREADS>(basis, args.basis, kv_head);
     commit_copies();
@@ -225,10 +230,12 @@ __device__ __forceinline__ void attend(const Args& args) {
 
         wait_copies<0>();
         first += TASKS * slots;
-        if (first >= *args.work_count)
+        // read again: no register is free for it meanwhile
+        int count = *args.work_count;
+        if (first >= count)
             break;
         sync_group(group);  // the tasks before have been read
-        look_up(first);
+        look_up(first, read_entry(first), count);
         sync_group(group);
     }
 }
