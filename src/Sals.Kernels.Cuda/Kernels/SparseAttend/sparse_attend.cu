@@ -138,14 +138,17 @@ __device__ __forceinline__ void attend(const Args& args) {
         int lane = threadIdx.x & 31, entry = first + lane * slots + slot;
         return lane < TASKS && entry < args.work_room ? args.work[entry] : make_int4(0, 0, 0, 0);
     };
-    // all that the block looks up at first is on its way at once
     int4 first_work = read_entry(0);
     int first_count = *args.work_count;
-    prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
-#pragma unroll 1
-    for (int i = threadIdx.x; i < DH / 2; i += THREADS)
-        common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = args.turns[i];
+    // also where all tasks are runs: to know that takes longer than to begin
+    bool wants_basis = (int)blockIdx.x / HK < first_count, ready = false;
+    if (wants_basis) {
+        prepare_keys<THREADS>(common.first_keys, args.bias, kv_head);
+        if (BASIS_FITS)
+            fetch_basis<THREADS>(basis, args.basis, kv_head);
+    }
 
+    commit_copies();
     // Of the warpgroup's next tasks, bits in `tiles` and `runs`. work: what read_entry gave; count: of the list
     u32 tiles, runs;
     auto look_up = [&](int first, int4 work, int count) {
@@ -161,10 +164,10 @@ __device__ __forceinline__ void attend(const Args& args) {
             tasks[lane] = task;
     };
     look_up(0, first_work, first_count);
-    bool wants_basis = __syncthreads_or(tiles != 0 || TASKS * slots < first_count), ready = false;
-    if (BASIS_FITS && wants_basis)
-        fetch_basis<THREADS>(basis, args.basis, kv_head);
-    commit_copies();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < DH / 2; i += THREADS)
+        common.turns[i / 2 % (DH / 16)][i / (DH / 8)][i % 2] = args.turns[i];
+    sync_group(group);
     wait_predecessor();
     for (int first = 0;;) {
         // all tasks' tokens at once: a chain of reads that is waited for once
