@@ -164,8 +164,8 @@ public sealed class CudaBench : IDisposable
             var projection = !compressed ? 0 : Microseconds(name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal))
                 * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
 
-            // behind the length that counts: two pages' worth of steps with the flush alone, and as many with nothing; an exact row flushes nothing
-            var flush = !compressed ? 0 : Math.Max(0, Pages(name => name.StartsWith("flush", StringComparison.Ordinal)) - Pages(_ => false)) / page;
+            // behind the length that counts; an exact row flushes nothing
+            var flush = !compressed ? 0 : Math.Max(0, Flushes(run: true) - Flushes(run: false)) / page;
             if (compressed)
             {
                 stages = [.. stages, new KernelFigure("scoring query, its share of the product", layers, projection), new KernelFigure("flush, a step's share", layers, flush * 1e3 / layers)];
@@ -189,17 +189,25 @@ public sealed class CudaBench : IDisposable
 
         void Forward() => _backend.Forward.Decode(_backend.Queue.Graphs.BucketOf(batch), kinds);
 
-        // milliseconds of the steps of a page, of which only some launches run; of two pages the faster at every step, for what keeps the host is in them too
-        double Pages(Func<string, bool> filter)
+        // Milliseconds of the steps of a page in which there is something to flush, with that alone or with nothing run: what keeps the host is in them too, and in
+        // the other steps there is nothing else. Of two pages the faster at every step.
+        double Flushes(bool run)
         {
-            _backend.Stream.Filter = filter;
+            var flushes = false;
+            _backend.Stream.Filter = name =>
+            {
+                var flush = name.StartsWith("flush", StringComparison.Ordinal);
+                flushes |= flush;
+                return run && flush;
+            };
             try
             {
                 var times = new double[page];
                 for (var i = 0; i < 2 * page; i++)
                 {
+                    flushes = false;
                     var time = _timer.Once(_sequences.Step);
-                    times[i % page] = i < page ? time : Math.Min(times[i % page], time);
+                    times[i % page] = !flushes ? 0 : i < page ? time : Math.Min(times[i % page], time);
                 }
 
                 _sequences.Collect();
