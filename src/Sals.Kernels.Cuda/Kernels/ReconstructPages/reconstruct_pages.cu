@@ -80,8 +80,8 @@ __device__ __forceinline__ void unpack_values(const Args& args, u32 page, int kv
     const u8* layer = args.pages + args.latent_offset + (u64)page * PAGE_UNIT;
     for (int i = threadIdx.x; i < PAGE_SIZE * DH / 2; i += 128) {
         int token = i / (DH / 2), channel = i % (DH / 2) * 2;
-        const u8* row = layer + VALUE_PLANE + token * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
-        const u32* scales = (const u32*)(layer + SCALE_PLANE + token * SCALE_ROW) + kv_head * HEAD_GROUPS;
+        const u8* row = values_of(layer, token, kv_head);
+        const u32* scales = (const u32*)scales_of(layer, token, kv_head);
         *(u32*)(values + token * (HK * DH) + channel) = narrow2(value_of(row, scales, channel), value_of(row, scales, channel + 1));
     }
 }

@@ -19,3 +19,12 @@ static_assert(VALUE_BITS == 16 || (VALUE_GROUP % 32 == 0 && DH % VALUE_GROUP == 
 // what one KV head has of a token's values
 constexpr int HEAD_VALUE_BYTES = DH * VALUE_BITS / 8;
 constexpr int HEAD_GROUPS = VALUE_BITS == 16 ? 0 : DH / VALUE_GROUP;
+
+// of token `at` of a page; layer: where the layer's planes begin in it
+__device__ __forceinline__ const u8* values_of(const u8* layer, u32 at, int kv_head) {
+    return layer + VALUE_PLANE + at * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
+}
+
+__device__ __forceinline__ const u8* scales_of(const u8* layer, u32 at, int kv_head) {
+    return layer + SCALE_PLANE + at * SCALE_ROW + kv_head * (HEAD_GROUPS * 4);
+}

@@ -28,15 +28,6 @@ __device__ __forceinline__ void set_rows(LatentRows& rows, const Args& args, con
         set_row(rows, h, args.pages + args.latent_offset, tokens[g + h * 8].page, tokens[g + h * 8].position % PAGE_SIZE, kv_head);
 }
 
-// of the page's token `at`
-__device__ __forceinline__ const u8* values_of(const u8* page, u32 at, int kv_head) {
-    return page + VALUE_PLANE + at * VALUE_ROW + kv_head * HEAD_VALUE_BYTES;
-}
-
-__device__ __forceinline__ const u8* scales_of(const u8* page, u32 at, int kv_head) {
-    return page + SCALE_PLANE + at * SCALE_ROW + kv_head * (HEAD_GROUPS * 4);
-}
-
 // (cos, sin) of two rotary pairs at a position. turns: of a position, in units of 2^-32; half a unit off, the phase is 2^-16 turns off behind 128K positions, a
 // twentieth of what rounding a key to bf16 is. Sine and cosine to 2^-20; cheaper than reading them, which would be more bytes than the latents.
 __device__ __forceinline__ float4 turn_by(uint2 turns, u32 position) {
