@@ -159,7 +159,7 @@ public sealed class CudaBench : IDisposable
             var (layers, layout) = (_model.LayerCount, _backend.Cache.Layout);
             var read = batch * CacheTraffic.BytesRead(layout, context);
             var forwards = (int)Math.Max(1, Math.Min(OperatorLayers / layers, OperatorBytes / read));
-            var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, 15, Forward, IsOperator, forwards: forwards);
+            var stages = KernelBreakdown.Measure(_backend.Stream, _timer, layers, captured: true, Replays, Forward, IsOperator, forwards: forwards);
             var together = Microseconds(IsOperator);
             var projection = !compressed ? 0 : Microseconds(name => name.StartsWith("skinny_gemm_store", StringComparison.Ordinal))
                 * Info.Spec.ScoreRank / (_model.QueryWidth + (2 * _model.KeyWidth) + Info.Spec.ScoreRank);
@@ -180,7 +180,7 @@ public sealed class CudaBench : IDisposable
             return new OperatorFigure(heads, _cache, batch, context, total, bytes, bytes / total * 1e6, floor * 1e6, floor * 1e6 / total, stages);
 
             // of a layer
-            double Microseconds(Func<string, bool> wanted) => KernelBreakdown.Time(_backend.Stream, _timer, 15, Forward, wanted, forwards) * 1e3 / layers;
+            double Microseconds(Func<string, bool> wanted) => KernelBreakdown.Time(_backend.Stream, _timer, Replays, Forward, wanted, forwards) * 1e3 / layers;
         }
         finally
         {

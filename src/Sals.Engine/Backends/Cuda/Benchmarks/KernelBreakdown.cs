@@ -17,7 +17,7 @@ internal static class KernelBreakdown
     /// <param name="captured">Time graphs; else the launches as they are enqueued, which for short kernels measures the host.</param>
     /// <param name="wanted">Names to look at; null = all.</param>
     /// <param name="before">With graphs, run ahead of each and not timed.</param>
-    /// <param name="forwards">Of a graph: enough that launching it does not count.</param>
+    /// <param name="forwards">Of a graph, see <see cref="DeviceTimer.MedianOfGraph"/>.</param>
     public static KernelFigure[] Measure(
         CudaStream stream,
         DeviceTimer timer,
@@ -50,7 +50,7 @@ internal static class KernelBreakdown
 
         double Milliseconds(string kind)
         {
-            return captured ? timer.MedianOfGraph(repeats, forwards, () => Repeat(forwards, Run), before) : timer.Median(repeats, Run);
+            return captured ? timer.MedianOfGraph(repeats, forwards, Run, before) : timer.Median(repeats, Run);
 
             void Run()
             {
@@ -63,15 +63,7 @@ internal static class KernelBreakdown
     /// <summary>Median milliseconds of a forward's launches that <paramref name="wanted"/> names, one behind the other in a graph.</summary>
     /// <inheritdoc cref="Measure"/>
     public static double Time(CudaStream stream, DeviceTimer timer, int repeats, Action work, Func<string, bool> wanted, int forwards) =>
-        timer.MedianOfGraph(repeats, forwards, () => Repeat(forwards, () => Filtered(stream, work, wanted)));
-
-    private static void Repeat(int times, Action work)
-    {
-        for (var i = 0; i < times; i++)
-        {
-            work();
-        }
-    }
+        timer.MedianOfGraph(repeats, forwards, () => Filtered(stream, work, wanted));
 
     private static void Filtered(CudaStream stream, Action work, Func<string, bool> filter)
     {
